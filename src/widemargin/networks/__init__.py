@@ -1,0 +1,40 @@
+"""Networks by name."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from widemargin.errors import InvalidInputError
+from widemargin.networks.mlp import MLP
+from widemargin.networks.nin import NiN
+
+__all__ = ["MLP", "NETWORKS", "NiN", "build"]
+
+NETWORKS: Mapping[str, type[nn.Module]] = {"mlp": MLP, "nin": NiN}
+
+
+def build(name: str, *, num_classes: int, input_shape: Sequence[int], seed: int, **options: Any) -> nn.Module:
+    """Return a freshly initialized network.
+
+    Args:
+        name: A key of ``NETWORKS``.
+        num_classes: How many classes there are.
+        input_shape: Shape of one input; channels, height and width for an image.
+        seed: Seed of the initial parameters; torch's own random state stays as it is.
+        **options: The network's own keywords.
+
+    Raises:
+        InvalidInputError: No such network, or inputs that it cannot take.
+    """
+    if name not in NETWORKS:
+        raise InvalidInputError(f"network must be one of {', '.join(NETWORKS)}, got {name!r}.")
+    sizes: dict[str, Any] = {"input_shape": input_shape}
+    if name == "nin":
+        if len(input_shape) != 3 or input_shape[1] != input_shape[2]:
+            raise InvalidInputError(f"nin needs square images [channels, size, size], got {list(input_shape)}.")
+        sizes = {"in_channels": input_shape[0], "image_size": input_shape[1]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NETWORKS[name](num_classes=num_classes, **sizes, **options)

@@ -1,0 +1,229 @@
+"""The ablations of the margin-distribution paper, and the baselines they have to beat, in one table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from widemargin.errors import InvalidInputError
+from widemargin.prediction.gap_predictor import GapPredictor
+from widemargin.prediction.scores import adjusted_r2, kfold_r2, mean_squared_error, r2
+
+__all__ = ["ABLATIONS", "SUBSETS", "Ablation", "Score", "ablation_scores", "features_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    """One row of the table: which features go into which regression.
+
+    Attributes:
+        name: What a reader calls it.
+        features: Prefix of the columns, or ``trivial`` and ``num_train`` for the baselines.
+        columns: The columns themselves, for the baselines.
+        transform: Of the features, before the regression.
+        regularization: ``None`` for the paper's least squares.
+        layer: Position of a single layer; ``None`` for all.
+        statistic: A single statistic; ``None`` for all.
+        is_baseline: Whether it uses no hidden margin.
+    """
+
+    name: str
+    features: str
+    transform: Literal["log", "identity"] = "log"
+    regularization: Literal["ridge"] | None = None
+    layer: int | None = None
+    statistic: str | None = None
+    columns: tuple[str, ...] = ()
+    is_baseline: bool = False
+
+
+ABLATIONS = (
+    Ablation("full signature, least squares", "quartiles"),
+    Ablation("full signature, ridge", "quartiles", regularization="ridge"),
+    Ablation("medians only", "quartiles", statistic="median"),
+    Ablation("not transformed", "quartiles", "identity"),
+    Ablation("not transformed, ridge", "quartiles", "identity", regularization="ridge"),
+    Ablation("not normalized", "unnormalized_quartiles"),
+    Ablation("not normalized, ridge", "unnormalized_quartiles", regularization="ridge"),
+    Ablation("layer 1 alone", "quartiles", layer=0),
+    Ablation("layer 2 alone", "quartiles", layer=1),
+    Ablation("layer 3 alone", "quartiles", layer=2),
+    Ablation("layer 4 alone", "quartiles", layer=3),
+    Ablation("moments", "moments"),
+    Ablation("moments, not transformed", "moments", "identity"),
+    Ablation("moments, not transformed, ridge", "moments", "identity", regularization="ridge"),
+    Ablation("spectrally normalized margin", "spectral_margin", is_baseline=True),
+    Ablation(
+        "training accuracy and loss",
+        "trivial",
+        "identity",
+        columns=("train_accuracy", "train_loss"),
+        is_baseline=True,
+    ),
+    Ablation(
+        "log training accuracy and loss",
+        "trivial",
+        columns=("train_accuracy", "train_loss"),
+        is_baseline=True,
+    ),
+    Ablation("log number of training examples", "num_train", columns=("num_train",), is_baseline=True),
+)
+
+SUBSETS: Mapping[str, float] = {"all": 0.0, "train accuracy ≥ 0.99": 0.99}
+"""Subsets of networks by the least training accuracy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Scores of one ablation on one subset; ``None`` where a score does not exist, and why in ``note``.
+
+    Attributes:
+        name: The ablation's name.
+        features: Which features.
+        transform: ``log`` or ``identity``.
+        layers: ``all``, or the name of the one layer; ``output`` and ``none`` for baselines.
+        normalized: Whether margins are normalized (by total variation, or the spectral complexity).
+        regression: ``least squares`` or ``ridge``.
+        subset: Which networks.
+        num_networks: How many networks.
+        num_features: How many features.
+        r2: On the networks it was fitted on.
+        adjusted_r2: … less what so many features explain by chance; for ridge by effective parameters.
+        kfold_r2: On networks left out.
+        kfold_r2_error: Its standard error over the choice of folds.
+        grouped_kfold_r2: … with repeats of a configuration left out together.
+        grouped_kfold_r2_error: Its standard error over the choice of folds.
+        mse: Mean squared error on the networks it was fitted on [squared gap].
+        is_baseline: Whether it uses no hidden margin.
+        note: Why scores are missing or to be doubted.
+    """
+
+    name: str
+    features: str
+    transform: str
+    layers: str
+    normalized: bool
+    regression: str
+    subset: str
+    num_networks: int
+    num_features: int
+    r2: float | None = None
+    adjusted_r2: float | None = None
+    kfold_r2: float | None = None
+    kfold_r2_error: float | None = None
+    grouped_kfold_r2: float | None = None
+    grouped_kfold_r2_error: float | None = None
+    mse: float | None = None
+    is_baseline: bool = False
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the score by name."""
+        return asdict(self)
+
+
+def ablation_scores(table: pd.DataFrame, ablations: Sequence[Ablation] = ABLATIONS) -> list[Score]:
+    """Return the scores of every ablation on every subset of the networks.
+
+    Args:
+        table: One row a network with ``gap``, ``configuration``, ``train_accuracy`` and the feature columns of
+            :func:`widemargin.zoo.zoo_table`; rows whose ``why_left_out`` is not empty are left out.
+        ablations: The rows of the table.
+
+    Raises:
+        InvalidInputError: No network has margins.
+    """
+    usable = table[table["why_left_out"] == ""]
+    if usable.empty:
+        raise InvalidInputError(
+            f"scores need networks with a gap and margins, got none among {len(table)} runs. See why_left_out in "
+            "their table."
+        )
+    return [
+        _score(ablation, usable[usable["train_accuracy"] >= least], subset)
+        for subset, least in SUBSETS.items()
+        for ablation in ablations
+    ]
+
+
+def features_of(ablation: Ablation, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that an ablation's regression takes."""
+    if ablation.columns:
+        return table[list(ablation.columns)].astype(float)
+    names = [name for name in table.columns if name.startswith(f"{ablation.features}/")]
+    if ablation.statistic is not None:
+        names = [name for name in names if name.endswith(f"/{ablation.statistic}")]
+    if ablation.layer is not None:
+        layers = _layers(names)
+        names = [name for name in names if layers[ablation.layer : ablation.layer + 1] == [_layer(name)]]
+    return table[names].astype(float)
+
+
+def _score(ablation: Ablation, table: pd.DataFrame, subset: str) -> Score:
+    features = features_of(ablation, table)
+    score: dict[str, Any] = {
+        "name": ablation.name,
+        "features": ablation.features,
+        "transform": ablation.transform,
+        "layers": _described_layers(ablation, features),
+        "normalized": ablation.features in ("quartiles", "moments", "spectral_margin"),
+        "regression": ablation.regularization or "least squares",
+        "subset": subset,
+        "num_networks": len(table),
+        "num_features": features.shape[1],
+        "is_baseline": ablation.is_baseline,
+    }
+    gap = table["gap"].to_numpy(dtype=np.float64)
+    incomplete = features.isna().any(axis=1)
+    if features.shape[1] == 0 or incomplete.all():
+        return Score(**score, note="these networks do not have these features")
+    if incomplete.any():
+        return Score(**score, note=f"{int(incomplete.sum())} of the networks do not have these features")
+    if len(gap) < 3:
+        return Score(**score, note="fewer than three networks")
+    if ablation.transform == "log" and bool((features <= 0).any(axis=None)):
+        return Score(**score, note="some values are not positive and have no logarithm")
+    predictor = GapPredictor(ablation.transform, ablation.regularization)
+    X = features.to_numpy()
+    fitted = predictor.fit(X, gap)
+    predicted = fitted.predict(X)
+    num_fitted = features.shape[1] if ablation.regularization is None else fitted.num_parameters_
+    plain = kfold_r2(predictor, X, gap)
+    score |= {
+        "r2": _number(r2(gap, predicted)),
+        "adjusted_r2": _number(adjusted_r2(gap, predicted, num_fitted)),
+        "kfold_r2": _number(plain.value),
+        "kfold_r2_error": plain.standard_error,
+        "mse": mean_squared_error(gap, predicted),
+    }
+    groups = table["configuration"].to_numpy()
+    if len(set(groups)) < 2:
+        return Score(**score, note="one configuration only: nothing to leave out as a group")
+    grouped = kfold_r2(predictor, X, gap, groups=groups)
+    score |= {"grouped_kfold_r2": _number(grouped.value), "grouped_kfold_r2_error": grouped.standard_error}
+    few = len(gap) < 10 * features.shape[1]
+    return Score(**score, note="fewer than ten networks per feature" if few else "")
+
+
+def _described_layers(ablation: Ablation, features: pd.DataFrame) -> str:
+    if ablation.columns:
+        return "none"
+    if ablation.features == "spectral_margin":
+        return "output"
+    layers = _layers(list(features.columns))
+    return "all" if ablation.layer is None else (layers[0] if layers else "none")
+
+
+def _layers(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(_layer(name) for name in names))
+
+
+def _layer(name: str) -> str:
+    """Return the layer in ``kind/layer/statistic``."""
+    return name.partition("/")[2].rpartition("/")[0]
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None

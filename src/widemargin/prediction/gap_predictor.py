@@ -1,0 +1,152 @@
+"""The regression from a signature to the generalization gap."""
+
+from typing import Any, Literal, Self, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.linear_model import RidgeCV
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from widemargin.errors import InvalidInputError, TooFewExamplesError
+
+__all__ = ["GapPredictor"]
+
+Doubles = NDArray[np.float64]
+
+
+class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """Linear regression of the generalization gap on (the logarithm of) margin statistics.
+
+    ĝ = aᵀφ(θ) + b with θ the signature; g = train accuracy − test accuracy.
+
+    Args:
+        transform: ``"log"`` takes the natural logarithm of every feature, as the paper does; ``"identity"``
+            takes features as they are.
+        regularization: ``None``: ordinary least squares, as the paper does. ``"ridge"``: ridge regression
+            on standardized features, its strength chosen by leave-one-out cross-validation.
+        alphas: Strengths that ``"ridge"`` chooses from.
+
+    Attributes:
+        coef_: Weight of each transformed feature.
+        intercept_: The gap at φ = 0.
+        alpha_: Chosen ridge strength on standardized features; 0 for least squares.
+        num_parameters_: Effective number of fitted slopes (the rank, or the trace of the ridge's hat matrix).
+        residual_std_: Standard deviation of the residuals [gap], degrees of freedom taken off; NaN if none
+            are left.
+
+    Source: Jiang et al. 2019 (arXiv 1810.00113), equations 6 and 7; the ridge form is ours.
+
+    Example:
+        >>> import numpy as np
+        >>> theta = np.exp(np.arange(12.0).reshape(6, 2) ** 0.5)
+        >>> gap = 0.1 * np.log(theta[:, 0]) + 0.05
+        >>> predictor = GapPredictor().fit(theta, gap)
+        >>> bool(np.allclose(predictor.predict(theta), gap))
+        True
+    """
+
+    def __init__(
+        self,
+        transform: Literal["log", "identity"] = "log",
+        regularization: Literal["ridge"] | None = None,
+        alphas: tuple[float, ...] = tuple(np.logspace(-4, 3, 22)),
+    ) -> None:
+        self.transform = transform
+        self.regularization = regularization
+        self.alphas = alphas
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+        """Fit to networks with known gaps.
+
+        Args:
+            X: Features [networks, features]; a DataFrame keeps its column names.
+            y: Generalization gaps [networks].
+
+        Raises:
+            InvalidInputError: An unknown option, or a feature without a logarithm.
+        """
+        if self.transform not in ("log", "identity"):
+            raise InvalidInputError(f"transform must be 'log' or 'identity', got {self.transform!r}.")
+        if self.regularization not in (None, "ridge"):
+            raise InvalidInputError(f"regularization must be None or 'ridge', got {self.regularization!r}.")
+        X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64, ensure_min_samples=2)
+        y = np.asarray(y, dtype=np.float64)
+        features = self._transformed(X)
+        self._mean = features.mean(axis=0)
+        spread = features.std(axis=0)
+        # A column that is constant but for rounding carries nothing; it must not be blown up to unit spread.
+        varies = spread > 1e-12 * np.maximum(np.abs(self._mean), 1.0)
+        self._inverse_scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
+        standard = (features - self._mean) * self._inverse_scale
+        self.alpha_ = 0.0
+        if self.regularization == "ridge":
+            self.alpha_ = float(RidgeCV(alphas=self.alphas).fit(standard, y).alpha_)
+        left, singular, right = np.linalg.svd(standard, full_matrices=False)
+        kept = singular > singular.max(initial=0.0) * max(standard.shape) * np.finfo(float).eps
+        left, singular, right = left[:, kept], singular[kept], right[kept]
+        shrinkage = singular**2 / (singular**2 + self.alpha_)
+        slopes = right.T @ (shrinkage / singular * (left.T @ (y - y.mean())))
+        self.coef_ = slopes * self._inverse_scale
+        self.intercept_ = float(y.mean() - self._mean @ self.coef_)
+        self.num_parameters_ = float(shrinkage.sum())
+        freedom = len(y) - 1 - self.num_parameters_
+        residuals = y - features @ self.coef_ - self.intercept_
+        self.residual_std_ = float(np.sqrt(residuals @ residuals / freedom)) if freedom > 1e-9 else np.nan
+        self._freedom, self._num_networks = freedom, len(y)
+        self._unexplained = right.T * (shrinkage / singular)  # maps a standardized x to its row of the hat matrix
+        return self
+
+    def predict(self, X: ArrayLike) -> Doubles:
+        """Return the predicted gap of each network [networks].
+
+        Raises:
+            InvalidInputError: A feature without a logarithm.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        return cast(Doubles, self._transformed(X) @ self.coef_ + self.intercept_)
+
+    def predict_interval(self, X: ArrayLike, level: float = 0.9) -> tuple[Doubles, Doubles]:
+        """Return lower and upper ends of an interval that holds a new network's gap with the given probability.
+
+        The interval of normal linear regression: exact for least squares with normal noise; for ridge it uses
+        the effective number of parameters and leaves the shrinkage bias out.
+
+        Raises:
+            InvalidInputError: The level is not between 0 and 1.
+            TooFewExamplesError: As many parameters as networks, so that no residual is left to judge by.
+        """
+        if not 0 < level < 1:
+            raise InvalidInputError(f"level must be between 0 and 1, got {level}.")
+        predicted = self.predict(X)
+        if np.isnan(self.residual_std_):
+            raise TooFewExamplesError(
+                f"intervals need more networks than fitted numbers, got {self._num_networks} networks for "
+                f"{self.num_parameters_ + 1:.0f} numbers. Fit on more networks or with regularization='ridge'."
+            )
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        standard = (self._transformed(X) - self._mean) * self._inverse_scale
+        leverage = 1 / self._num_networks + ((standard @ self._unexplained) ** 2).sum(axis=1)
+        half = stats.t.ppf((1 + level) / 2, self._freedom) * self.residual_std_ * np.sqrt(1 + leverage)
+        return predicted - half, predicted + half
+
+    def _transformed(self, X: Any) -> Doubles:
+        if self.transform == "identity":
+            return cast(Doubles, X)
+        bad = np.flatnonzero((X <= 0).any(axis=0))
+        if len(bad):
+            names = getattr(self, "feature_names_in_", None)
+            which = names[bad[0]] if names is not None else f"number {bad[0]}"
+            raise InvalidInputError(
+                f"features must be positive to have a logarithm, but feature {which} goes down to "
+                f"{X[:, bad[0]].min():.3g}. Keep correct examples only (keep='correct', fences='whiskers'), or use "
+                "transform='identity'."
+            )
+        return cast(Doubles, np.log(X))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = self.transform == "log"
+        return tags

@@ -1,0 +1,297 @@
+"""The borrowed network with the data it was trained on."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from widemargin.errors import EmptyDataError, InvalidInputError, InvalidLabelsError, InvalidLogitsError
+
+__all__ = ["Batch", "TrainedModel"]
+
+Batch: TypeAlias = Any
+"""A tuple or list ``(inputs, labels)``, or a mapping with an entry ``labels`` (or ``label``)."""
+
+LABEL_KEYS = ("labels", "label")
+
+
+def cross_entropy_per_example(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return −log p(label) of each example [nats]."""
+    return nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A trained classifier, borrowed together with its data.
+
+    Nothing that is called on this record changes the network: parameters, buffers, gradients,
+    ``requires_grad``, train/eval mode, hooks and random state come back bit-identical, after an exception
+    and after Ctrl-C too.
+
+    Attributes:
+        model: Any classifier; compiled and data-parallel wrappers are looked through.
+        train_data: What the network was trained on, un-augmented, with the labels it was trained on:
+            batches that can be iterated again and again (a ``DataLoader``, a list), a ``Dataset``, or a
+            pair of tensors ``(inputs, labels)``.
+        test_data: Fresh examples in any of the same forms, if there are any.
+        loss: Function of logits [examples, classes] and labels [examples] that returns one number per
+            example.
+        forward: Function of the model and a batch that returns logits [examples, classes]. Default: the
+            first entry of a tuple, or the entries of a mapping but the labels by keyword; of the output a
+            tensor, the ``logits`` of an object or mapping, or the first entry of a tuple.
+        initial_parameters: The parameters by name before training, for measures that need them.
+        batch_size: How many examples go through the network at once where the data is not batched yet.
+
+    Raises:
+        InvalidInputError: The model is no ``nn.Module``, or the data can be iterated only once.
+
+    Example:
+        >>> import torch
+        >>> trained = TrainedModel(torch.nn.Linear(2, 3), (torch.randn(8, 2), torch.arange(8) % 3))
+        >>> sum(len(labels) for _, labels in trained.batches("train"))
+        8
+    """
+
+    model: nn.Module
+    train_data: Any
+    test_data: Any = None
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy_per_example
+    forward: Callable[[nn.Module, Batch], Tensor] | None = None
+    initial_parameters: Mapping[str, Tensor] | None = None
+    batch_size: int = 250
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, nn.Module):
+            raise InvalidInputError(
+                f"model must be a torch.nn.Module, got {type(self.model).__name__}. Wrap other callables in "
+                "a module whose forward calls them."
+            )
+        for name in ("train_data", "test_data"):
+            if isinstance(getattr(self, name), Iterator):
+                raise InvalidInputError(
+                    f"{name} must be iterable more than once, got an iterator, which is used up by its first "
+                    "pass. Hand over the loader itself, or list(...) of it."
+                )
+
+    @property
+    def network(self) -> nn.Module:
+        """The module inside any ``torch.compile`` and data-parallel wrappers."""
+        model = self.model
+        while (inner := _wrapped(model)) is not None:
+            model = inner
+        return model
+
+    def batches(self, split: str = "train") -> Iterator[tuple[Batch, Tensor]]:
+        """Yield ``(batch, labels)`` on the network's device, floating inputs in the network's precision.
+
+        Args:
+            split: ``"train"`` or ``"test"``.
+
+        Raises:
+            EmptyDataError: There is no such data, or no batch came out of it.
+            InvalidInputError: The data or a batch has a form that is not understood.
+        """
+        data = self.train_data if split == "train" else self.test_data
+        if data is None:
+            raise EmptyDataError(f"{split}_data is needed for this, and none was handed over.")
+        device, dtype = _device_and_precision(self.network)
+        is_empty = True
+        for batch in _as_batches(data, self.batch_size):
+            moved = _moved(batch, device, dtype if self.forward is None else None)
+            labels = _labels(moved)
+            if labels.numel():
+                is_empty = False
+                yield moved, labels
+        if is_empty:
+            raise EmptyDataError(
+                f"{split}_data must yield at least one example, got none. Check the dataset's length, "
+                "drop_last on small data, and that no generator was used up before."
+            )
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Return the network's raw scores [examples, classes] for one batch as it stands now."""
+        if self.forward is not None:
+            return self.forward(self.network, batch)
+        if isinstance(batch, Mapping):
+            inputs = {key: value for key, value in batch.items() if key not in LABEL_KEYS}
+            return _logits_of(self.network(**inputs))
+        return _logits_of(self.network(batch[0]))
+
+    @contextmanager
+    def borrowed(self) -> Iterator[nn.Module]:
+        """Lend the network in evaluation mode; put everything back afterwards, whatever happens."""
+        network = self.network
+        modes = [(module, module.training) for module in network.modules()]
+        buffers = [
+            (module, name, buffer, None if buffer is None else buffer.detach().clone())
+            for module in network.modules()
+            for name, buffer in module._buffers.items()
+        ]
+        cuda = sorted({parameter.device.index for parameter in network.parameters() if parameter.is_cuda})
+        python_state, numpy_state = random.getstate(), np.random.get_state()
+        with torch.random.fork_rng(cuda), torch.inference_mode(False), _eager(network):
+            try:
+                for module, _ in modes:
+                    module.training = False
+                yield network
+            finally:
+                for module, training in modes:
+                    module.training = training
+                for module, name, buffer, saved in buffers:
+                    module._buffers[name] = buffer
+                    if buffer is not None and saved is not None and not torch.equal(buffer, saved):
+                        with torch.no_grad():
+                            buffer.copy_(saved)
+                random.setstate(python_state)
+                np.random.set_state(numpy_state)
+
+
+def checked_logits(logits: Any, labels: Tensor) -> Tensor:
+    """Return the logits in at least single precision, or say what is wrong with them or the labels.
+
+    Raises:
+        InvalidLogitsError: Not a finite floating table [examples, classes] with two classes or more.
+        InvalidLabelsError: Not one integer class index per example, or out of range.
+    """
+    if not isinstance(logits, Tensor):
+        raise InvalidLogitsError(
+            f"the network must return logits as a tensor, got {type(logits).__name__}. Hand over "
+            "forward=lambda model, batch: … that picks them out."
+        )
+    if logits.ndim != 2 or not logits.is_floating_point():
+        raise InvalidLogitsError(
+            "logits must be floating numbers of shape [examples, classes], got "
+            f"{str(logits.dtype).removeprefix('torch.')} of shape {list(logits.shape)}. Hand over "
+            "forward=lambda model, batch: … that returns that table."
+        )
+    num_classes = logits.shape[1]
+    if num_classes < 2:
+        raise InvalidLogitsError(
+            f"logits must have at least 2 classes, got {num_classes}. For one logit z of the second class, "
+            "hand over a forward that returns torch.cat([torch.zeros_like(z), z], dim=1)."
+        )
+    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise InvalidLabelsError(
+            "labels must be one integer class index per example, got "
+            f"{str(labels.dtype).removeprefix('torch.')} of shape {list(labels.shape)}. Turn one-hot rows "
+            "into indices with labels.argmax(1); soft labels have no margin."
+        )
+    if len(labels) != len(logits):
+        raise InvalidLabelsError(
+            f"labels must be as many as the rows of the logits ({len(logits)}), got {len(labels)}. If the "
+            "network returns one row per token, hand over a forward that pools them."
+        )
+    if int(labels.max()) >= num_classes or int(labels.min()) < 0:
+        largest, smallest = int(labels.max()), int(labels.min())
+        hint = (
+            "Leave out examples whose label is a placeholder."
+            if smallest < 0
+            else "If the classes are numbered from 1, subtract 1."
+        )
+        raise InvalidLabelsError(
+            f"labels must be integer class indices from 0 to below {num_classes} (the number of logits), got "
+            f"a minimum of {smallest} and a maximum of {largest}. {hint}"
+        )
+    if not bool(torch.isfinite(logits).all()):
+        bad = int((~torch.isfinite(logits)).any(dim=1).sum())
+        raise InvalidLogitsError(
+            f"logits must be finite, got NaN or infinity for {bad} of {len(logits)} examples in a batch. The "
+            "network has diverged, overflows its precision, or its inputs are not finite."
+        )
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _wrapped(model: nn.Module) -> nn.Module | None:
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return cast(nn.Module, model.module)
+    return model._modules.get("_orig_mod")
+
+
+def _eager(network: nn.Module) -> AbstractContextManager[object]:
+    """Run compiled parts of the network uncompiled: hooks inside them would not be called otherwise."""
+    is_compiled = any(
+        module._compiled_call_impl is not None or "_orig_mod" in module._modules for module in network.modules()
+    )
+    return torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
+
+
+def _device_and_precision(network: nn.Module) -> tuple[torch.device, torch.dtype | None]:
+    """Return where the network lives, and its floating precision if all of it has one and the same."""
+    tensors = [*network.parameters(), *network.buffers()]
+    dtypes = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
+    device = tensors[0].device if tensors else torch.device("cpu")
+    return device, dtypes.pop() if len(dtypes) == 1 else None
+
+
+def _as_batches(data: Any, batch_size: int) -> Iterable[Batch]:
+    if isinstance(data, DataLoader):
+        if isinstance(data.sampler, DistributedSampler):
+            raise InvalidInputError(
+                "train_data must hold every example on every process, got a DataLoader with a "
+                "DistributedSampler, which repeats examples to fill up. Hand over a plain loader: its batches "
+                "are divided among the processes here."
+            )
+        return data
+    if isinstance(data, Dataset):
+        return DataLoader(data, batch_size=batch_size)
+    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
+        return _slices(data[0], data[1], batch_size)
+    if isinstance(data, Iterable):
+        return data
+    raise InvalidInputError(
+        "data must be a DataLoader, a Dataset, a list of batches or a pair of tensors (inputs, labels), got "
+        f"{type(data).__name__}."
+    )
+
+
+def _slices(inputs: Tensor, labels: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    if len(inputs) != len(labels):
+        raise InvalidInputError(
+            f"inputs and labels must be equally many, got {len(inputs)} inputs and {len(labels)} labels."
+        )
+    for start in range(0, len(inputs), batch_size):
+        yield inputs[start : start + batch_size], labels[start : start + batch_size]
+
+
+def _moved(batch: Batch, device: torch.device, dtype: torch.dtype | None) -> Batch:
+    """Return the batch on the device, every floating tensor in it in the given precision (if any)."""
+    if isinstance(batch, Tensor):
+        target = dtype if dtype is not None and batch.is_floating_point() else batch.dtype
+        moved = batch.to(device=device, dtype=target)
+        return moved.clone() if moved.is_inference() else moved
+    if isinstance(batch, Mapping):
+        return {key: _moved(value, device, dtype) for key, value in batch.items()}
+    if isinstance(batch, tuple | list):
+        return [_moved(value, device, dtype) for value in batch]
+    return batch
+
+
+def _labels(batch: Batch) -> Tensor:
+    if isinstance(batch, Mapping):
+        found = next((batch[key] for key in LABEL_KEYS if key in batch), None)
+        got = f"a mapping with the keys {sorted(map(str, batch))}"
+    else:
+        found = batch[1] if isinstance(batch, tuple | list) and len(batch) >= 2 else None
+        got = f"{type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, tuple | list) else "")
+    if not isinstance(found, Tensor):
+        raise InvalidInputError(
+            "a batch must be a pair (inputs, labels) of tensors or a mapping with an entry 'labels', got "
+            f"{got}. Wrap the loader so that it yields one of the two."
+        )
+    return found
+
+
+def _logits_of(output: Any) -> Tensor:
+    if hasattr(output, "logits"):
+        output = output.logits
+    elif isinstance(output, Mapping) and "logits" in output:
+        output = output["logits"]
+    elif isinstance(output, tuple | list) and output:
+        output = output[0]
+    return cast(Tensor, output)

@@ -1,0 +1,112 @@
+"""Training a zoo over the cores of one machine, stopped and continued at will."""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from widemargin.errors import RunError
+from widemargin.zoo.run import carry_out
+from widemargin.zoo.store import Run, Zoo
+from widemargin.zoo.study import RunConfig, Study
+
+__all__ = ["Progress", "train_zoo"]
+
+MAX_DEATHS_WITHOUT_PROGRESS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a zoo is; ``seconds`` is what the run that just ended took."""
+
+    num_done: int
+    num_runs: int
+    num_diverged: int
+    seconds: float = 0.0
+
+
+def train_zoo(
+    study: Study, folder: str | Path, *, jobs: int = -1, on_progress: Callable[[Progress], None] | None = None
+) -> Zoo:
+    """Train every run of a study that is not there yet, and return the zoo.
+
+    However it was stopped before, it goes on where it was: finished runs are never trained again, half-written
+    ones are swept away. Each worker process uses one torch thread.
+
+    Args:
+        study: The grid of runs.
+        folder: Where the zoo is or shall be.
+        jobs: Worker processes; -1 for as many as there are cores.
+        on_progress: Called at the start and as each run ends.
+
+    Raises:
+        RunError: Workers keep dying without finishing a run.
+        StudyError: The folder holds another study.
+        ZooBusyError: Another process trains into the folder.
+    """
+    zoo = Zoo(Path(folder))
+    plan = {config.key: config for config in study.runs()}
+    with zoo.locked():
+        zoo.adopt(study)
+        zoo.sweep()
+        num_deaths = 0
+        while True:
+            done = zoo.keys() & plan.keys()
+            num_diverged = sum(Run(zoo.runs_folder / key).result["status"] == "diverged" for key in done)
+            progress = Progress(len(done), len(plan), num_diverged)
+            if on_progress is not None:
+                on_progress(progress)
+            missing = [config for key, config in plan.items() if key not in done]
+            if not missing:
+                return zoo
+            try:
+                for seconds, has_diverged in _outcomes(zoo, missing, jobs):
+                    num_diverged += has_diverged
+                    progress = Progress(progress.num_done + 1, len(plan), num_diverged, seconds)
+                    num_deaths = 0
+                    if on_progress is not None:
+                        on_progress(progress)
+            except TerminatedWorkerError:
+                num_deaths += 1
+                zoo.sweep()
+                if num_deaths > MAX_DEATHS_WITHOUT_PROGRESS:
+                    raise RunError(
+                        f"worker processes died {num_deaths} times in a row without finishing a run, most likely for "
+                        "want of memory. Use fewer with --jobs; finished runs are kept."
+                    ) from None
+
+
+def _outcomes(zoo: Zoo, configs: list[RunConfig], jobs: int) -> Iterator[tuple[float, bool]]:
+    # Costly and cheap runs mixed, so that time left can be told and no long run is left to the end by the grid.
+    order = random.Random(0).sample(configs, len(configs))
+    with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
+        parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
+        yield from parallel(delayed(_work)(zoo, config, os.getpid()) for config in order)
+
+
+def _work(zoo: Zoo, config: RunConfig, parent: int) -> tuple[float, bool]:
+    """Carry out one run in a worker; give up when the process that wants it is gone."""
+
+    def stop_if_orphaned(_: object) -> None:
+        if parent not in (os.getppid(), os.getpid()):
+            raise RunError("the process that trains the zoo is gone")
+
+    with _one_torch_thread():
+        result = carry_out(zoo, config, on_record=stop_if_orphaned).result
+    return float(result["seconds"]), result["status"] == "diverged"
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
