@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -55,11 +55,18 @@ def main() -> None:
     try:
         app()
     except WidemarginError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command goes on where this one was", markup=False)
-        sys.exit(INTERRUPTED)
+        _fail(str(error))
+    except OSError as error:  # a full disk, a file where a folder should be
+        _fail(f"{error.filename}: {error.strerror}." if error.filename else str(error))
+    except SystemExit as stop:  # Typer turns Ctrl-C into this exit code without a word
+        if stop.code == INTERRUPTED:
+            Console(stderr=True).print("stopped; the same command goes on where this one was", markup=False)
+        raise
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True).print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)
 
 
 @app.callback(invoke_without_command=True)
@@ -254,6 +261,8 @@ def _existing_zoo(folder: Path) -> "Zoo":
 
 
 def _trained(target: str, weights: Path | None, data: str | None) -> "TrainedModel":
+    import torch
+
     from widemargin.trained_model import TrainedModel
     from widemargin.zoo import Run, load_trained
 
@@ -271,6 +280,8 @@ def _trained(target: str, weights: Path | None, data: str | None) -> "TrainedMod
     if data is None:
         raise InvalidInputError("margins are measured on the training data: name it with --data.")
     network = _called(target)
+    if not isinstance(network, torch.nn.Module):
+        raise InvalidInputError(f"{target!r} must return a torch.nn.Module, got {type(network).__name__}.")
     if weights is not None:
         from safetensors.torch import load_file
 
@@ -279,7 +290,15 @@ def _trained(target: str, weights: Path | None, data: str | None) -> "TrainedMod
         except Exception as error:  # the file system, safetensors and torch each have error types of their own
             raise InvalidInputError(f"--weights {weights} must fit the network, but: {error}") from None
     train, test = _read_data(data)
-    return TrainedModel(network, train, test)
+    trained = TrainedModel(network, train, test)
+    try:
+        with trained.borrowed(), torch.no_grad():
+            trained.logits(next(trained.batches())[0])
+    except WidemarginError:
+        raise
+    except Exception as error:  # whatever the user's network and data raise
+        raise InvalidInputError(f"the network must take the data, but: {_said(error)}") from None
+    return trained
 
 
 def _read_data(source: str) -> tuple[Any, Any]:
@@ -295,10 +314,12 @@ def _read_data(source: str) -> tuple[Any, Any]:
     if source.endswith(".npz"):
         try:
             with np.load(source, allow_pickle=False) as file:
-                return (torch.from_numpy(file["inputs"]), torch.from_numpy(file["labels"])), None
-        except (OSError, KeyError, ValueError) as error:
+                labels = file["labels"]
+                labels = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
+                return (torch.from_numpy(file["inputs"]), torch.from_numpy(labels)), None
+        except Exception as error:  # a damaged archive raises one of many kinds
             raise InvalidInputError(
-                f"--data {source} must be an .npz with arrays inputs and labels, but: {error}"
+                f"--data {source} must be an .npz with arrays inputs and labels, but: {_said(error)}"
             ) from None
     if ":" in source:
         return _called(source), None
@@ -310,16 +331,20 @@ def _read_data(source: str) -> tuple[Any, Any]:
 def _called(reference: str) -> Any:
     """Import ``module:factory`` as seen from the current folder, and return what the factory returns."""
     module_name, _, name = reference.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
+    sys.path.insert(0, here := str(Path.cwd()))
     try:
-        factory = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        return getattr(importlib.import_module(module_name), name)()
+    except Exception as error:  # whatever the user's code raises
         raise InvalidInputError(
-            f"{reference!r} must name a function that can be imported from here, but: {error}."
-        ) from None
+            f"{reference!r} must name a function without arguments that can be imported from here, but: "
+            f"{_said(error)}"
+        ) from error
     finally:
-        sys.path.pop(0)
-    return factory()
+        sys.path.remove(here)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 @contextmanager

@@ -185,10 +185,10 @@ class _Recording:
 
 def _record(trained: TrainedModel) -> tuple[_Recording, Tensor]:
     """Send the first two training examples through the network and return what was seen, and the logits."""
-    batch, labels = next(trained.batches("train"))
-    seen = _Recording(num_examples=min(len(labels), 2))
-    batch = _first_examples(batch, len(labels), seen.num_examples)
     with trained.borrowed() as network, torch.enable_grad(), ExitStack() as stack:
+        batch, labels = next(trained.batches("train"))
+        seen = _Recording(num_examples=min(len(labels), 2))
+        batch = _first_examples(batch, len(labels), seen.num_examples)
         stack.enter_context(network.register_forward_pre_hook(seen.begin, with_kwargs=True))
         for path, module in _modules(network):
             if path:
@@ -334,7 +334,8 @@ def _replaced(output: Any, old: Tensor, new: Tensor) -> Any:
 
 def _node_of(leaf: Tensor) -> Node | None:
     """Return the node that collects a leaf's gradient."""
-    return leaf.view_as(leaf).grad_fn.next_functions[0][0]  # type: ignore[union-attr]  # it requires grad
+    with torch.inference_mode(False), torch.enable_grad():
+        return leaf.view_as(leaf).grad_fn.next_functions[0][0]  # type: ignore[union-attr]  # it requires grad
 
 
 def _edges(logits: Tensor) -> dict[Node, list[Node]]:

@@ -115,13 +115,24 @@ class TrainedModel:
             )
 
     def logits(self, batch: Batch) -> Tensor:
-        """Return the network's raw scores [examples, classes] for one batch as it stands now."""
+        """Return the network's raw scores [examples, classes] for one batch as it stands now.
+
+        Raises:
+            InvalidLogitsError: What comes out is no tensor.
+        """
+        logits: object
         if self.forward is not None:
-            return self.forward(self.network, batch)
-        if isinstance(batch, Mapping):
-            inputs = {key: value for key, value in batch.items() if key not in LABEL_KEYS}
-            return _logits_of(self.network(**inputs))
-        return _logits_of(self.network(batch[0]))
+            logits = self.forward(self.network, batch)
+        elif isinstance(batch, Mapping):
+            logits = _logits_of(self.network(**{key: batch[key] for key in batch if key not in LABEL_KEYS}))
+        else:
+            logits = _logits_of(self.network(batch[0]))
+        if not isinstance(logits, Tensor):
+            raise InvalidLogitsError(
+                f"the network must return logits as a tensor, got {type(logits).__name__}. Hand over "
+                "forward=lambda model, batch: … that picks them out."
+            )
+        return logits
 
     @contextmanager
     def borrowed(self) -> Iterator[nn.Module]:
@@ -152,18 +163,13 @@ class TrainedModel:
                 np.random.set_state(numpy_state)
 
 
-def checked_logits(logits: Any, labels: Tensor) -> Tensor:
+def checked_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the logits in at least single precision, or say what is wrong with them or the labels.
 
     Raises:
         InvalidLogitsError: Not a finite floating table [examples, classes] with two classes or more.
         InvalidLabelsError: Not one integer class index per example, or out of range.
     """
-    if not isinstance(logits, Tensor):
-        raise InvalidLogitsError(
-            f"the network must return logits as a tensor, got {type(logits).__name__}. Hand over "
-            "forward=lambda model, batch: … that picks them out."
-        )
     if logits.ndim != 2 or not logits.is_floating_point():
         raise InvalidLogitsError(
             "logits must be floating numbers of shape [examples, classes], got "
@@ -287,11 +293,11 @@ def _labels(batch: Batch) -> Tensor:
     return found
 
 
-def _logits_of(output: Any) -> Tensor:
+def _logits_of(output: Any) -> Any:
     if hasattr(output, "logits"):
         output = output.logits
     elif isinstance(output, Mapping) and "logits" in output:
         output = output["logits"]
     elif isinstance(output, tuple | list) and output:
         output = output[0]
-    return cast(Tensor, output)
+    return output

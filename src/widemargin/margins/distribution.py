@@ -127,7 +127,7 @@ class MarginDistribution:
             RunError: The file is missing or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return cls(
                     layers=tuple(map(str, file["layers"])),
                     distances=file["distances"],

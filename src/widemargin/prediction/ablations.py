@@ -1,5 +1,6 @@
 """The ablations of the margin-distribution paper, and the baselines they have to beat, in one table."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -149,9 +150,9 @@ def ablation_scores(table: pd.DataFrame, ablations: Sequence[Ablation] = ABLATIO
 
 
 def features_of(ablation: Ablation, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that an ablation's regression takes."""
+    """Return the columns that an ablation's regression takes; none where the table lacks them."""
     if ablation.columns:
-        return table[list(ablation.columns)].astype(float)
+        return table[list(ablation.columns) if set(ablation.columns) <= set(table.columns) else []].astype(float)
     names = [name for name in table.columns if name.startswith(f"{ablation.features}/")]
     if ablation.statistic is not None:
         names = [name for name in names if name.endswith(f"/{ablation.statistic}")]
@@ -176,13 +177,13 @@ def _score(ablation: Ablation, table: pd.DataFrame, subset: str) -> Score:
         "is_baseline": ablation.is_baseline,
     }
     gap = table["gap"].to_numpy(dtype=np.float64)
+    if len(gap) < 3:
+        return Score(**score, note="fewer than three networks")
     incomplete = features.isna().any(axis=1)
     if features.shape[1] == 0 or incomplete.all():
         return Score(**score, note="these networks do not have these features")
     if incomplete.any():
         return Score(**score, note=f"{int(incomplete.sum())} of the networks do not have these features")
-    if len(gap) < 3:
-        return Score(**score, note="fewer than three networks")
     if ablation.transform == "log" and bool((features <= 0).any(axis=None)):
         return Score(**score, note="some values are not positive and have no logarithm")
     predictor = GapPredictor(ablation.transform, ablation.regularization)
@@ -195,14 +196,20 @@ def _score(ablation: Ablation, table: pd.DataFrame, subset: str) -> Score:
         "r2": _number(r2(gap, predicted)),
         "adjusted_r2": _number(adjusted_r2(gap, predicted, num_fitted)),
         "kfold_r2": _number(plain.value),
-        "kfold_r2_error": plain.standard_error,
+        "kfold_r2_error": _number(plain.standard_error),
         "mse": mean_squared_error(gap, predicted),
     }
     groups = table["configuration"].to_numpy()
-    if len(set(groups)) < 2:
+    num_others = len(gap) - max(Counter(groups).values())
+    if num_others == 0:
         return Score(**score, note="one configuration only: nothing to leave out as a group")
+    if num_others == 1:
+        return Score(**score, note="one network besides a configuration: nothing to fit when that is left out")
     grouped = kfold_r2(predictor, X, gap, groups=groups)
-    score |= {"grouped_kfold_r2": _number(grouped.value), "grouped_kfold_r2_error": grouped.standard_error}
+    score |= {
+        "grouped_kfold_r2": _number(grouped.value),
+        "grouped_kfold_r2_error": _number(grouped.standard_error),
+    }
     few = len(gap) < 10 * features.shape[1]
     return Score(**score, note="fewer than ten networks per feature" if few else "")
 
@@ -225,5 +232,5 @@ def _layer(name: str) -> str:
     return name.partition("/")[2].rpartition("/")[0]
 
 
-def _number(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+def _number(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None

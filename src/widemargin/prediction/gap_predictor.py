@@ -1,6 +1,6 @@
 """The regression from a signature to the generalization gap."""
 
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,7 @@ class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
     ĝ = aᵀφ(θ) + b with θ the signature; g = train accuracy − test accuracy.
 
     Args:
-        transform: ``"log"`` takes the natural logarithm of every feature, as the paper does; ``"identity"``
+        feature_transform: ``"log"`` takes the natural logarithm of every feature, as the paper does; ``"identity"``
             takes features as they are.
         regularization: ``None``: ordinary least squares, as the paper does. ``"ridge"``: ridge regression
             on standardized features, its strength chosen by leave-one-out cross-validation.
@@ -49,15 +49,15 @@ class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
 
     def __init__(
         self,
-        transform: Literal["log", "identity"] = "log",
+        feature_transform: Literal["log", "identity"] = "log",
         regularization: Literal["ridge"] | None = None,
         alphas: tuple[float, ...] = tuple(np.logspace(-4, 3, 22)),
     ) -> None:
-        self.transform = transform
+        self.feature_transform = feature_transform
         self.regularization = regularization
         self.alphas = alphas
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike) -> "GapPredictor":
         """Fit to networks with known gaps.
 
         Args:
@@ -67,8 +67,8 @@ class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
         Raises:
             InvalidInputError: An unknown option, or a feature without a logarithm.
         """
-        if self.transform not in ("log", "identity"):
-            raise InvalidInputError(f"transform must be 'log' or 'identity', got {self.transform!r}.")
+        if self.feature_transform not in ("log", "identity"):
+            raise InvalidInputError(f"feature_transform must be 'log' or 'identity', got {self.feature_transform!r}.")
         if self.regularization not in (None, "ridge"):
             raise InvalidInputError(f"regularization must be None or 'ridge', got {self.regularization!r}.")
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64, ensure_min_samples=2)
@@ -77,12 +77,14 @@ class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
         self._mean = features.mean(axis=0)
         spread = features.std(axis=0)
         # A column that is constant but for rounding carries nothing; it must not be blown up to unit spread.
-        varies = spread > 1e-12 * np.maximum(np.abs(self._mean), 1.0)
+        # Logarithms round by the feature's own relative error, however close to 0 they are.
+        floor = 1.0 if self.feature_transform == "log" else 0.0
+        varies = spread > 1e-12 * np.maximum(np.abs(self._mean), floor)
         self._inverse_scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
         standard = (features - self._mean) * self._inverse_scale
         self.alpha_ = 0.0
         if self.regularization == "ridge":
-            self.alpha_ = float(RidgeCV(alphas=self.alphas).fit(standard, y).alpha_)
+            self.alpha_ = float(RidgeCV(alphas=list(self.alphas)).fit(standard, y).alpha_)
         left, singular, right = np.linalg.svd(standard, full_matrices=False)
         kept = singular > singular.max(initial=0.0) * max(standard.shape) * np.finfo(float).eps
         left, singular, right = left[:, kept], singular[kept], right[kept]
@@ -133,7 +135,7 @@ class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
         return predicted - half, predicted + half
 
     def _transformed(self, X: Any) -> Doubles:
-        if self.transform == "identity":
+        if self.feature_transform == "identity":
             return cast(Doubles, X)
         bad = np.flatnonzero((X <= 0).any(axis=0))
         if len(bad):
@@ -142,11 +144,11 @@ class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
             raise InvalidInputError(
                 f"features must be positive to have a logarithm, but feature {which} goes down to "
                 f"{X[:, bad[0]].min():.3g}. Keep correct examples only (keep='correct', fences='whiskers'), or use "
-                "transform='identity'."
+                "feature_transform='identity'."
             )
         return cast(Doubles, np.log(X))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.positive_only = self.transform == "log"
+        tags.input_tags.positive_only = self.feature_transform == "log"
         return tags

@@ -16,12 +16,14 @@ Doubles = NDArray[np.float64]
 
 def r2(actual: Float[Doubles, " networks"], predicted: Float[Doubles, " networks"]) -> float:
     """Return R² = 1 − Σ(g − ĝ)² / Σ(g − ḡ)², the explained share of the variance; NaN where nothing varies."""
+    if np.ptp(actual) == 0:  # the sum of squares below would be rounding
+        return np.nan
     total = float(((actual - actual.mean()) ** 2).sum())
-    return 1 - float(((actual - predicted) ** 2).sum()) / total if total > 0 else np.nan
+    return 1 - float(((actual - predicted) ** 2).sum()) / total
 
 
 def adjusted_r2(
-    actual: Float[Doubles, " networks"], predicted: Float[Doubles, " networks"], num_features: float
+    actual: Float[Doubles, " networks"], predicted: Float[Doubles, " networks"], num_features: int | float
 ) -> float:
     """Return 1 − (1 − R²)(n − 1)/(n − p − 1), R² less what p fitted features explain by chance.
 
@@ -66,7 +68,7 @@ def kfold_r2(
         seed: Seed of the partitions.
 
     Raises:
-        InvalidInputError: Fewer than two networks or groups.
+        InvalidInputError: Fewer than two networks or groups, or a fold that leaves fewer than two networks.
 
     Source: Jiang et al. 2019 (arXiv 1810.00113), section 4; ten folds.
     """
@@ -95,13 +97,21 @@ def left_out_predictions(
     The arguments are those of :func:`kfold_r2`.
 
     Raises:
-        InvalidInputError: Fewer than two networks or groups.
+        InvalidInputError: Fewer than two networks or groups, or a fold that leaves fewer than two networks.
     """
     num_units = len(y) if groups is None else len(np.unique(np.asarray(groups)))
     if num_units < 2:
         raise InvalidInputError(
             f"cross-validation needs at least 2 networks (or groups), got {num_units}. Train more networks."
         )
+    X = np.asarray(X, dtype=np.float64)
     splitter = (KFold if groups is None else GroupKFold)(min(num_folds, num_units), shuffle=True, random_state=seed)
-    predicted: Doubles = cross_val_predict(predictor, np.asarray(X, dtype=np.float64), y, groups=groups, cv=splitter)
+    folds = list(splitter.split(X, y, groups))
+    num_fitted = min(len(train) for train, _ in folds)
+    if num_fitted < 2:
+        raise InvalidInputError(
+            f"cross-validation must leave at least 2 networks to fit on, but one of its folds leaves {num_fitted} of "
+            f"{len(y)}. Train more networks, or use more folds."
+        )
+    predicted: Doubles = cross_val_predict(predictor, X, y, cv=folds)
     return predicted

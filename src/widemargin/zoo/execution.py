@@ -2,9 +2,12 @@
 
 import os
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -91,15 +94,24 @@ def _outcomes(zoo: Zoo, configs: list[RunConfig], jobs: int) -> Iterator[tuple[f
 
 
 def _work(zoo: Zoo, config: RunConfig, parent: int) -> tuple[float, bool]:
-    """Carry out one run in a worker; give up when the process that wants it is gone."""
-
-    def stop_if_orphaned(_: object) -> None:
-        if parent not in (os.getppid(), os.getpid()):
-            raise RunError("the process that trains the zoo is gone")
-
+    """Carry out one run in a worker."""
+    if os.getpid() != parent:
+        _end_with(parent)
     with _one_torch_thread():
-        result = carry_out(zoo, config, on_record=stop_if_orphaned).result
+        result = carry_out(zoo, config).result
     return float(result["seconds"]), result["status"] == "diverged"
+
+
+@cache  # one watch per worker process
+def _end_with(parent: int) -> None:
+    """End this worker once its parent was killed; it would wait for work for minutes, holding its memory."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """One run: configuration in, trained and measured network in a folder out."""
 
 import json
+import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,18 +12,18 @@ from torch import nn
 
 from widemargin import __version__, data, networks
 from widemargin.data import ClassificationData
-from widemargin.errors import MeasureNotApplicableError, RunError
-from widemargin.margins import margin_distribution
+from widemargin.errors import InvalidLogitsError, MeasureNotApplicableError, RunError
+from widemargin.margins import MarginDistribution, margin_distribution
 from widemargin.measures import input_frobenius_norm, performance, spectral_complexity
 from widemargin.trained_model import TrainedModel
-from widemargin.training import HistoryRecord, fit
+from widemargin.training import fit
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig
 
 __all__ = ["carry_out", "load_trained", "measurements"]
 
 
-def carry_out(zoo: Zoo, config: RunConfig, on_record: Callable[[HistoryRecord], None] | None = None) -> Run:
+def carry_out(zoo: Zoo, config: RunConfig) -> Run:
     """Train and measure one network and return its folder; a finished run is returned as it is.
 
     A network whose loss or outputs are not finite is written down as diverged.
@@ -43,20 +43,18 @@ def carry_out(zoo: Zoo, config: RunConfig, on_record: Callable[[HistoryRecord], 
             examples.train_inputs,
             examples.train_labels,
             seed=config.seed,
-            on_record=on_record,
             **config.training.model_dump(),
         )
         training_seconds = time.perf_counter() - begun
         save_file(network.state_dict(), folder / "weights.safetensors")
         records = "".join(json.dumps(record.as_dict()) + "\n" for record in fitted.history)
         (folder / "history.jsonl").write_text(records)
-        result: dict[str, Any] = {"status": "diverged" if fitted.has_diverged else "finished"}
+        result: dict[str, Any] = {"status": "diverged"}
         begun = time.perf_counter()
-        if not fitted.has_diverged:
-            trained = _trained(network, examples, initial)
-            margins = margin_distribution(trained)
+        if not fitted.has_diverged and (measured := _measured(_trained(network, examples, initial))):
+            margins, values = measured
             margins.save(folder / "margins.npz")
-            result |= measurements(trained)
+            result = {"status": "finished", **values}
         result |= {
             "num_corrupted": examples.num_corrupted,
             "num_steps": fitted.num_steps,
@@ -83,8 +81,11 @@ def measurements(trained: TrainedModel) -> dict[str, Any]:
         "num_parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
     }
     try:
-        values["log_spectral_complexity"] = spectral_complexity(trained).value
+        complexity = spectral_complexity(trained)
+        if not math.isfinite(complexity.value):
+            raise MeasureNotApplicableError(f"the spectral complexity is 0: {' '.join(complexity.caveats)}")
         values["input_frobenius_norm"] = input_frobenius_norm(trained)
+        values["log_spectral_complexity"] = complexity.value
     except MeasureNotApplicableError as reason:
         values["spectral_complexity_not_applicable"] = str(reason)
     return values
@@ -106,6 +107,15 @@ def load_trained(run: Run, which: Literal["weights", "initial"] = "weights") -> 
     except RuntimeError as error:
         raise RunError(f"the weights in {run.folder} do not fit its configuration: {error}") from None
     return _trained(network, examples, initial)
+
+
+def _measured(trained: TrainedModel) -> tuple[MarginDistribution, dict[str, Any]] | None:
+    """Return margins and measurements; None where parameters are finite, but what they lead to is not."""
+    try:
+        margins, values = margin_distribution(trained), measurements(trained)
+    except InvalidLogitsError:
+        return None
+    return (margins, values) if math.isfinite(values["train_loss"] + values["test_loss"]) else None
 
 
 def _examples(config: RunConfig) -> ClassificationData:

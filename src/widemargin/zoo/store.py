@@ -97,12 +97,16 @@ class Zoo:
 
     @property
     def study(self) -> Study | None:
-        """The study that was last trained here, if any."""
+        """The study that was last trained here, if any.
+
+        Raises:
+            RunError: It is damaged.
+        """
         path = self.folder / "study.json"
         if not path.exists():
             return None
         try:
-            return Study.model_validate_json(path.read_text())
+            return Study.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise RunError(f"{path} must be a study, but is not: {error.errors()[0]['msg']}.") from None
 

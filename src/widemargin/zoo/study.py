@@ -1,15 +1,16 @@
 """A study: a grid of runs written in YAML, checked before anything is trained."""
 
+import copy
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from widemargin.data import DATASETS
 from widemargin.errors import StudyError
@@ -19,6 +20,7 @@ __all__ = ["RunConfig", "Study", "load_study", "shipped_studies"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch takes
 
 
 class _Strict(BaseModel):
@@ -31,17 +33,18 @@ class DataConfig(_Strict):
     name: Literal["digits"]
     num_train: PositiveInt | None = None
     label_corruption: Share = 0.0
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
-    @model_validator(mode="after")
-    def _is_available(self) -> "DataConfig":
-        known = DATASETS[self.name]
-        if self.num_train is not None and not known.num_classes <= self.num_train <= known.num_train:
+    @field_validator("num_train")
+    @classmethod
+    def _is_available(cls, num_train: int | None, info: ValidationInfo) -> int | None:
+        known = DATASETS.get(info.data.get("name", ""))
+        if known and num_train is not None and not known.num_classes <= num_train <= known.num_train:
             raise ValueError(
-                f"num_train must be from {known.num_classes} (one of each class) to {known.num_train} (all of "
-                f"{self.name}), got {self.num_train}"
+                f"must be from {known.num_classes} (one of each class) to {known.num_train} (all of "
+                f"{info.data['name']}), got {num_train}"
             )
-        return self
+        return num_train
 
 
 class NiNConfig(_Strict):
@@ -81,7 +84,7 @@ class RunConfig(_Strict):
     data: DataConfig
     network: Annotated[NiNConfig | MLPConfig, Field(discriminator="name")]
     training: TrainingConfig = TrainingConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     @property
     def key(self) -> str:
@@ -111,7 +114,7 @@ class Study(_Strict):
     base: dict[str, Any] = {}
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
     repeats: PositiveInt = 1
-    first_seed: Annotated[int, Field(ge=0)] = 0
+    first_seed: Seed = 0
 
     def runs(self) -> list[RunConfig]:
         """Return the configuration of every run, repeats of one configuration side by side.
@@ -119,35 +122,50 @@ class Study(_Strict):
         Raises:
             StudyError: A value is impossible, or two runs would be the same.
         """
-        return [config for _, config in self._resolved()]
+        return list(self._resolved())
 
-    def _resolved(self) -> Iterator[tuple[tuple[int, ...], RunConfig]]:
-        keys: dict[str, tuple[int, ...]] = {}
+    def _resolved(self) -> Iterator[RunConfig]:
+        seen: dict[str, tuple[int, ...]] = {}
         for indices in itertools.product(*(range(len(values)) for values in self.grid.values())):
             for repeat in range(self.repeats):
-                nested = json.loads(json.dumps(self.base))
+                nested = copy.deepcopy(self.base)
                 nested["seed"] = self.first_seed + repeat
                 for (dotted, values), index in zip(self.grid.items(), indices, strict=True):
-                    _put(nested, dotted, values[index])
+                    _put(nested, dotted, copy.deepcopy(values[index]))
                 try:
                     config = RunConfig.model_validate(nested)
                 except ValidationError as error:
-                    raise _ImpossibleRunError(error, indices) from None
-                if config.key in keys:
-                    raise StudyError(
+                    raise _FaultyStudyError(_sentence(error.errors()[0]), self._origin(error, indices)) from None
+                if config.key in seen:
+                    pairs = zip(self.grid, indices, seen[config.key], strict=True)
+                    axis = next(((name, index) for name, index, other in pairs if index != other), ("seed",))
+                    raise _FaultyStudyError(
                         f"every run must be a configuration of its own, but the grid gives {nested} twice. Leave "
-                        "out values that stand twice on an axis."
+                        "out values that stand twice on an axis.",
+                        ("grid", *axis),
                     )
-                keys[config.key] = indices
-                yield indices, config
+                seen[config.key] = indices
+                yield config
+
+    def _origin(self, error: ValidationError, indices: Sequence[int]) -> tuple[Any, ...]:
+        """Return where in the study a run's impossible value, or unknown key, comes from."""
+        first = error.errors()[0]
+        loc = _plain(first)
+        for dotted, index in reversed([*zip(self.grid, indices, strict=True)]):  # later axes overwrite earlier ones
+            parts = tuple(dotted.split("."))
+            if loc[: len(parts)] == parts and (len(loc) > len(parts) or first["type"] != "extra_forbidden"):
+                return ("grid", dotted, index, *loc[len(parts) :])
+            if parts[: len(loc)] == loc and first["type"] == "extra_forbidden":
+                return ("grid", dotted)
+        return ("first_seed",) if loc == ("seed",) else ("base", *loc)
 
 
-class _ImpossibleRunError(StudyError):
-    """A grid point that pydantic refuses, with the indices of its axis values."""
+class _FaultyStudyError(StudyError):
+    """What is wrong with a study, and at which place of it."""
 
-    def __init__(self, error: ValidationError, indices: tuple[int, ...]) -> None:
-        super().__init__(_sentence(error.errors()[0]))
-        self.loc, self.indices = _plain(error.errors()[0]["loc"]), indices
+    def __init__(self, message: str, place: tuple[Any, ...]) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 def load_study(source: str | Path) -> Study:
@@ -162,8 +180,12 @@ def load_study(source: str | Path) -> Study:
     if str(source) in shipped and not path.exists():
         path = shipped[str(source)]
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        if not isinstance(tree, yaml.MappingNode):
+            raise StudyError(f"{source}, line 1: a study must be a mapping with name, base and grid.")
+        _refuse_doubled_keys(source, tree)
+        content = yaml.load(text, _Loader)
     except OSError as error:
         raise StudyError(
             f"{source} must be a readable YAML file or the name of a shipped study ({', '.join(shipped)}), but: "
@@ -171,26 +193,22 @@ def load_study(source: str | Path) -> Study:
         ) from None
     except UnicodeDecodeError:
         raise StudyError(f"{source} must be YAML text in UTF-8, but is not text.") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise StudyError(f"{source}, line {line}: not valid YAML: a character that is no text.") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise StudyError(f"{source}, line {line}: not valid YAML: {error.problem}.") from None
-    if not isinstance(tree, yaml.MappingNode):
-        raise StudyError(f"{source}, line 1: a study must be a mapping with name, base and grid.")
-    for node in _mappings(tree):
-        _refuse_doubled_keys(source, node)
+    except RecursionError:
+        raise StudyError(f"{source}, line 1: nested too deeply to be a study.") from None
     try:
-        study = Study.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise StudyError(f"{source}: not valid YAML: {error}.") from None
+        study = Study.model_validate(content)
+        study.runs()
     except ValidationError as error:
         first = error.errors()[0]
         raise StudyError(f"{source}, line {_line(tree, first['loc'])}: {_sentence(first)}") from None
-    try:
-        study.runs()
-    except _ImpossibleRunError as error:
-        raise StudyError(f"{source}, line {_line_of_run(tree, study, error)}: {error}") from None
-    except StudyError as error:
-        raise StudyError(f"{source}, line {_line(tree, ('grid',))}: {error}") from None
+    except _FaultyStudyError as error:
+        raise StudyError(f"{source}, line {_line(tree, error.place)}: {error}") from None
     return study
 
 
@@ -214,24 +232,29 @@ def _put(nested: dict[str, Any], dotted: str, value: Any) -> None:
     for parent in parents:
         inner = nested.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise StudyError(f"grid key {dotted!r} goes through {parent!r}, which base sets to {inner!r}.")
+            raise _FaultyStudyError(
+                f"grid key {dotted!r} goes through {parent!r}, which is set to {inner!r}.", ("grid", dotted)
+            )
         nested = inner
     nested[last] = value
 
 
-def _plain(loc: Sequence[Any]) -> tuple[Any, ...]:
-    """Return an error's place without the tags that pydantic adds for the kind of network."""
-    return tuple(
-        part for i, part in enumerate(loc) if not (i == 1 and loc[0] == "network" and part in ("nin", "mlp"))
-    )
+def _plain(error: Any) -> tuple[Any, ...]:
+    """Return the place of one of pydantic's errors without the tag that it adds for the kind of network."""
+    loc: tuple[Any, ...] = error["loc"]
+    if error["type"].startswith("union_tag"):
+        return (*loc, "name")
+    return loc[:1] + loc[2:] if loc[:1] == ("network",) else loc
 
 
 def _sentence(error: Any) -> str:
     """Return one of pydantic's errors as a sentence: where, what was expected, what came."""
-    place = ".".join(map(str, _plain(error["loc"])))
+    place = ".".join(map(str, _plain(error)))
     if error["type"] == "extra_forbidden":
         return f"unknown key {place!r}. Check its spelling and its place."
-    if error["type"] == "missing":
+    if error["type"] == "union_tag_invalid":
+        return f"{place}: must be one of {error['ctx']['expected_tags']}, got {error['ctx']['tag']!r}."
+    if error["type"] in ("missing", "union_tag_not_found"):
         return f"{place!r} is required and missing."
     if error["type"] == "value_error":
         return f"{place}: {error['ctx']['error']}."
@@ -256,33 +279,30 @@ def _line(tree: yaml.Node, loc: Sequence[Any]) -> int:
     return line + 1
 
 
-def _line_of_run(tree: yaml.Node, study: Study, error: _ImpossibleRunError) -> int:
-    """Return the line of the axis value, or else of the base entry, that makes a run impossible."""
-    places = [".".join(map(str, error.loc[:depth])) for depth in range(len(error.loc), 0, -1)]
-    for (dotted, _), index in zip(study.grid.items(), error.indices, strict=True):
-        if dotted in places:
-            return _line(tree, ("grid", dotted, index))
-    for (dotted, _), index in zip(study.grid.items(), error.indices, strict=True):
-        if any(dotted.startswith(f"{place}.") for place in places[:1]):
-            return _line(tree, ("grid", dotted, index))
-    return _line(tree, ("base", *error.loc))
+class _Loader(yaml.SafeLoader):
+    """A loader that says where a value is that cannot be read, such as a thirteenth month."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
 
 
-def _mappings(node: yaml.Node) -> Iterator[yaml.MappingNode]:
-    if isinstance(node, yaml.MappingNode):
-        yield node
-    if isinstance(node, yaml.CollectionNode):
-        for child in node.value:
-            for entry in child if isinstance(child, tuple) else (child,):
-                yield from _mappings(entry)
-
-
-def _refuse_doubled_keys(source: str | Path, node: yaml.MappingNode) -> None:
-    seen: dict[str, int] = {}
-    for key, _ in node.value:
-        line = key.start_mark.line + 1
-        if key.value in seen:
-            raise StudyError(
-                f"{source}, line {line}: key {key.value!r} stands twice (first on line {seen[key.value]})."
-            )
-        seen[key.value] = line
+def _refuse_doubled_keys(source: str | Path, tree: yaml.Node) -> None:
+    nodes, visited = [tree], {id(tree)}  # an alias may lead back to a node above
+    for node in nodes:
+        seen: dict[Hashable, int] = {}
+        for entry in node.value if isinstance(node, yaml.CollectionNode) else ():
+            key, *values = entry if isinstance(node, yaml.MappingNode) else (None, entry)
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                if key.value in seen:
+                    raise StudyError(
+                        f"{source}, line {line}: key {key.value!r} stands twice (first on line {seen[key.value]})."
+                    )
+                seen[key.value] = line
+            for value in values:
+                if id(value) not in visited:
+                    visited.add(id(value))
+                    nodes.append(value)

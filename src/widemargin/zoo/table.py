@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from widemargin.errors import InvalidInputError, TooFewExamplesError
+from widemargin.errors import InvalidInputError, RunError, TooFewExamplesError
 from widemargin.margins import MarginDistribution
 from widemargin.margins.signature import summarized
 from widemargin.measures import spectrally_normalized_margins
@@ -38,9 +38,8 @@ def zoo_table(zoo: Zoo) -> pd.DataFrame:
         RunError: A run is damaged.
     """
     rows = {run.folder.name: _row(run) for run in zoo.runs()}
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table.index.name = "run"
-    return table
+    columns = None if rows else ["status", "why_left_out", "configuration"]
+    return pd.DataFrame([*rows.values()], index=pd.Index(rows, name="run"), columns=columns)
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -54,6 +53,8 @@ def _row(run: Run) -> dict[str, Any]:
     row |= {name: result[name] for name in RESULT_COLUMNS if name in result}
     if result["status"] != "finished":
         return row | {"why_left_out": f"its training {result['status']}"}
+    if missing := [name for name in RESULT_COLUMNS if name not in result]:
+        raise RunError(f"{run.folder}/result.json must have {', '.join(missing)}, and has not. Train it again.")
     try:
         return row | _features(run.margins, result)
     except (InvalidInputError, TooFewExamplesError) as reason:
@@ -65,7 +66,7 @@ def _features(margins: MarginDistribution, result: Any) -> dict[str, float]:
     features |= {f"moments/{name}": value for name, value in margins.signature("moments").items()}
     unnormalized = margins.signature("quartiles", normalized=False)
     features |= {f"unnormalized_quartiles/{name}": value for name, value in unnormalized.items()}
-    if "log_spectral_complexity" in result:
+    if "log_spectral_complexity" in result and "input_frobenius_norm" in result:
         values = spectrally_normalized_margins(
             margins.output_margins, result["log_spectral_complexity"], result["input_frobenius_norm"]
         )
