@@ -259,7 +259,7 @@ def test_equal_gaps_have_no_r2_and_only_numbers() -> None:
     assert score.mse == pytest.approx(0, abs=1e-20)
 
 
-@pytest.mark.parametrize("num_networks", [1, 2, 3, 4, 5, 7, 21])
+@pytest.mark.parametrize("num_networks", [1, 2, 3, 5])
 def test_every_table_has_scores_that_json_can_hold(num_networks: int) -> None:
     scores = ablation_scores(zoo_like(11, 2).iloc[:num_networks], ABLATIONS)
     assert json.loads(json.dumps([score.as_dict() for score in scores], allow_nan=False))

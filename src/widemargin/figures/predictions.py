@@ -8,6 +8,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from widemargin.errors import InvalidInputError
 from widemargin.prediction import Ablation, GapPredictor, features_of, left_out_predictions
 
 __all__ = ["PredictedGaps", "draw_predicted_gaps", "predicted_gaps"]
@@ -42,10 +43,16 @@ def predicted_gaps(table: pd.DataFrame, ablation: Ablation) -> PredictedGaps:
         ablation: Which features and which regression.
 
     Raises:
-        InvalidInputError: Fewer than two configurations.
+        InvalidInputError: Fewer than two configurations, or networks without some of the features.
     """
     usable = table[table["why_left_out"] == ""]
     features = features_of(ablation, usable).to_numpy()
+    num_lacking = int(np.isnan(features).any(axis=1).sum()) if features.shape[1] else len(features)
+    if num_lacking:
+        raise InvalidInputError(
+            f"predictions need the same features of every network, but {num_lacking} of {len(features)} lack some of "
+            f"those of {ablation.name!r}. Networks whose layers have other names need a zoo of their own."
+        )
     gap = usable["gap"].to_numpy(dtype=np.float64)
     predictor = GapPredictor(ablation.transform, ablation.regularization)
     left_out = left_out_predictions(predictor, features, gap, groups=usable["configuration"].to_numpy())

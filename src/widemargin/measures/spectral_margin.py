@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from widemargin.errors import MeasureNotApplicableError
+from widemargin.errors import InvalidInputError, MeasureNotApplicableError
 from widemargin.layers import INPUT, tapped
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel
@@ -40,6 +40,7 @@ def spectral_complexity(trained: TrainedModel) -> Estimate:
     Raises:
         MeasureNotApplicableError: The network has parameters of two or more dimensions outside linear layers
             and convolutions.
+        InvalidInputError: The initial parameters are not those of this network.
 
     Source: Bartlett, Foster, Telgarsky 2017 (arXiv 1706.08498), equation 1.2.
     """
@@ -93,16 +94,16 @@ def _linear_maps(trained: TrainedModel) -> list[_LinearMap]:
     """Return the linear maps in the order of the forward pass, BatchNorms folded where they follow one."""
     order: list[tuple[str, nn.Module]] = []
     behind: dict[str, str] = {}  # BatchNorm → linear layer whose very output it takes
-    producer: dict[int, str] = {}
+    producer: dict[tuple[int, int], str] = {}  # identity and version: an in-place ReLU keeps the one, not the other
     alive: list[Tensor] = []  # keeps the ids of outputs from being used again
 
     def note(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if all(known is not module for _, known in order):
+        if all(earlier is not module for _, earlier in order):
             order.append((name, module))
-        if isinstance(module, NORMS) and id(inputs[0]) in producer:
-            behind[name] = producer[id(inputs[0])]
+        if isinstance(module, NORMS) and (known := (id(inputs[0]), inputs[0]._version)) in producer:
+            behind[name] = producer[known]
         if isinstance(module, LINEAR):
-            producer[id(output)] = name
+            producer[id(output), output._version] = name
             alive.append(output)
 
     with trained.borrowed() as network, torch.no_grad():
@@ -126,7 +127,7 @@ def _linear_maps(trained: TrainedModel) -> list[_LinearMap]:
                     if name in scales
                     else torch.ones(len(module.weight)).to(module.weight)
                 )
-                reference = _reference(trained.initial_parameters, f"{name}.weight", module.weight)
+                reference = _reference(trained.initial_parameters, f"{name}.weight".lstrip("."), module.weight)
                 column = scale.unsqueeze(1)
                 maps.append(_LinearMap(name, column * module.weight.flatten(1), column * reference.flatten(1)))
             elif name not in behind:
@@ -144,11 +145,19 @@ def _scale(norm: nn.Module) -> Tensor:
 
 
 def _reference(initial: Mapping[str, Tensor] | None, name: str, like: Tensor) -> Tensor:
-    return torch.zeros_like(like) if initial is None else initial[name].to(like)
+    if initial is None:
+        return torch.zeros_like(like)
+    if name not in initial or initial[name].shape != like.shape:
+        got = f"shape {list(initial[name].shape)}" if name in initial else "no such entry"
+        raise InvalidInputError(
+            f"initial_parameters must hold {name} of shape {list(like.shape)}, got {got}. Hand over a copy of this "
+            "very network's state_dict() from before training."
+        )
+    return initial[name].to(like)
 
 
 def _refuse_other_kernels(network: nn.Module, linear: set[nn.Module]) -> None:
-    others = [name for name, module in _with_kernels(network) if module not in linear]
+    others = [name or type(module).__name__ for name, module in _with_kernels(network) if module not in linear]
     if others:
         raise MeasureNotApplicableError(
             "the spectral complexity is defined for linear layers and convolutions, but this network also has "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from widemargin.data import DATASETS
 from widemargin.errors import StudyError
@@ -37,7 +37,7 @@ class DataConfig(_Strict):
 
     @field_validator("num_train")
     @classmethod
-    def _is_available(cls, num_train: int | None, info: ValidationInfo) -> int | None:
+    def _is_available(cls, num_train: int | None, info: Any) -> int | None:
         known = DATASETS.get(info.data.get("name", ""))
         if known and num_train is not None and not known.num_classes <= num_train <= known.num_train:
             raise ValueError(

@@ -1,0 +1,45 @@
+import subprocess
+import sys
+
+import pytest
+
+import widemargin
+from widemargin import errors
+
+
+def test_the_public_face_is_a_decision():
+    assert widemargin.__all__ == [
+        "Estimate",
+        "GapPredictor",
+        "MarginDistribution",
+        "TrainedModel",
+        "margin_distribution",
+    ]
+    for name in widemargin.__all__:
+        assert getattr(widemargin, name).__name__ == name
+        assert name in dir(widemargin)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'widemargin' has no attribute 'margins_of'"):
+        widemargin.margins_of  # noqa: B018  # the access is the test
+
+
+def test_every_error_is_named_and_descends_from_one():
+    found = [name for name, value in vars(errors).items() if isinstance(value, type)]
+    assert sorted(found) == sorted(errors.__all__)
+    assert all(issubclass(getattr(errors, name), errors.WidemarginError) for name in found)
+    assert all(name in errors.__doc__ for name in found)
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = "import sys, widemargin; print([m for m in ('torch', 'sklearn', 'plotly', 'pandas') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_margins_need_neither_estimators_nor_plots():
+    code = (
+        "import sys, widemargin; widemargin.margin_distribution; widemargin.TrainedModel;"
+        "print([m for m in ('sklearn', 'plotly', 'pandas', 'matplotlib', 'torchvision') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
