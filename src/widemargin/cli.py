@@ -313,7 +313,7 @@ def _read_data(source: str) -> tuple[Any, Any]:
         return (known.train_inputs, known.train_labels), (known.test_inputs, known.test_labels)
     if source.endswith(".npz"):
         try:
-            with np.load(source, allow_pickle=False) as file:
+            with Path(source).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 labels = file["labels"]
                 labels = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
                 return (torch.from_numpy(file["inputs"]), torch.from_numpy(labels)), None

@@ -177,6 +177,11 @@ def test_a_table_without_margins_is_refused() -> None:
     )
 
 
+def test_the_least_training_accuracy_of_a_subset_belongs_to_it() -> None:
+    table = zoo_like(4).assign(train_accuracy=[0.0, 0.9, 0.989, 0.9899, 0.99, 0.99, 0.995, 1.0])
+    assert [score_of(table, subset=subset).num_networks for subset in SUBSETS] == [8, 4]
+
+
 def has_no_score(score: Score) -> bool:
     values = (score.r2, score.adjusted_r2, score.kfold_r2, score.kfold_r2_error, score.grouped_kfold_r2, score.mse)
     return all(value is None for value in values)

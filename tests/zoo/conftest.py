@@ -1,8 +1,9 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from widemargin.zoo import RunConfig, Study, Zoo, train_zoo
 
@@ -23,6 +24,15 @@ def nested(**options: Any) -> dict[str, Any]:
         else:
             config[part] = value
     return config
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_torch_thread() -> Iterator[None]:
+    """Tiny networks on a busy machine wait for their second thread most of the time."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope="session")

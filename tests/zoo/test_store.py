@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +56,14 @@ def test_a_run_says_its_configuration(zoo: Zoo, config: RunConfig) -> None:
 
 @pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt, SystemExit])
 def test_an_interrupted_run_leaves_nothing(zoo: Zoo, config: RunConfig, interruption: type[BaseException]) -> None:
-    with pytest.raises(interruption), zoo.writing(config) as folder:
-        (folder / "weights.safetensors").write_bytes(b"half")
-        (folder / "result.json").write_text("{}")
-        raise interruption
+    def interrupted() -> None:
+        with zoo.writing(config) as folder:
+            (folder / "weights.safetensors").write_bytes(b"half")
+            (folder / "result.json").write_text("{}")
+            raise interruption
+
+    with pytest.raises(interruption):
+        interrupted()
     assert leftovers(zoo) == []
 
 
@@ -104,16 +109,23 @@ def test_sweeping_no_zoo_at_all_does_nothing(zoo: Zoo) -> None:
 
 
 def test_a_writer_whose_folder_was_swept_away_cannot_go_on(zoo: Zoo, config: RunConfig) -> None:
-    with pytest.raises(FileNotFoundError), zoo.writing(config) as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(zoo.writing(config))
         assert zoo.sweep() == 1
-        (folder / "weights.safetensors").write_bytes(b"half")
+        with pytest.raises(FileNotFoundError):
+            (folder / "weights.safetensors").write_bytes(b"half")
+        with pytest.raises(RunError, match="lacks its result"):
+            stack.close()
     assert leftovers(zoo) == []
 
 
 def test_a_writer_whose_folder_is_swept_away_at_the_last_moment_leaves_no_run(zoo: Zoo, config: RunConfig) -> None:
-    with pytest.raises(RunError, match="lacks its result"), zoo.writing(config) as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(zoo.writing(config))
         (folder / "result.json").write_text("{}")
         zoo.sweep()
+        with pytest.raises(RunError, match="lacks its result"):
+            stack.close()
     assert zoo.runs() == []
     assert leftovers(zoo) == []
 
@@ -211,9 +223,6 @@ def copied(zoo: Zoo, source: Zoo) -> Run:
     return Run(copy)
 
 
-Read = Callable[[Run], object]
-
-
 @pytest.mark.parametrize(
     ("name", "content", "read"),
     [
@@ -229,7 +238,7 @@ Read = Callable[[Run], object]
         ("result.json", b"{}", lambda run: run.result),
         ("margins.npz", None, lambda run: run.margins),
         ("margins.npz", b"", lambda run: run.margins),
-        ("margins.npz", b"PK\x03\x04 garbage", lambda run: run.margins),
+        ("margins.npz", b"garbage", lambda run: run.margins),
         ("weights.safetensors", None, load_trained),
         ("weights.safetensors", b"", load_trained),
         ("weights.safetensors", 64 * b"\xff", load_trained),

@@ -177,15 +177,8 @@ def _score(ablation: Ablation, table: pd.DataFrame, subset: str) -> Score:
         "is_baseline": ablation.is_baseline,
     }
     gap = table["gap"].to_numpy(dtype=np.float64)
-    if len(gap) < 3:
-        return Score(**score, note="fewer than three networks")
-    incomplete = features.isna().any(axis=1)
-    if features.shape[1] == 0 or incomplete.all():
-        return Score(**score, note="these networks do not have these features")
-    if incomplete.any():
-        return Score(**score, note=f"{int(incomplete.sum())} of the networks do not have these features")
-    if ablation.transform == "log" and bool((features <= 0).any(axis=None)):
-        return Score(**score, note="some values are not positive and have no logarithm")
+    if reason := _why_unfitted(ablation, features):
+        return Score(**score, note=reason)
     predictor = GapPredictor(ablation.transform, ablation.regularization)
     X = features.to_numpy()
     fitted = predictor.fit(X, gap)
@@ -212,6 +205,20 @@ def _score(ablation: Ablation, table: pd.DataFrame, subset: str) -> Score:
     }
     few = len(gap) < 10 * features.shape[1]
     return Score(**score, note="fewer than ten networks per feature" if few else "")
+
+
+def _why_unfitted(ablation: Ablation, features: pd.DataFrame) -> str:
+    """Return why these networks allow no regression; empty if they do."""
+    if len(features) < 3:
+        return "fewer than three networks"
+    incomplete = features.isna().any(axis=1)
+    if features.shape[1] == 0 or incomplete.all():
+        return "these networks do not have these features"
+    if incomplete.any():
+        return f"{int(incomplete.sum())} of the networks do not have these features"
+    if ablation.transform == "log" and bool((features <= 0).any(axis=None)):
+        return "some values are not positive and have no logarithm"
+    return ""
 
 
 def _described_layers(ablation: Ablation, features: pd.DataFrame) -> str:

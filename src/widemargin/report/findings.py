@@ -94,7 +94,7 @@ class Findings:
 
     @property
     def repeat_r2(self) -> float:
-        """The R² of each configuration's mean gap: what repeats with other seeds leave to explain."""
+        """The R² of each configuration's mean gap: what repeats leave to explain; NaN without repeats."""
         groups = self.usable.groupby("configuration")["gap"]
         within, total = groups.var(ddof=1).mean(), self.usable["gap"].var(ddof=1)
         return float(1 - within / total) if total > 0 else np.nan
@@ -153,8 +153,13 @@ def zoo_findings(zoo: Zoo, scores: list[Score] | None = None, table: pd.DataFram
 
 def configuration_text(row: "pd.Series[Any]", varied: tuple[str, ...]) -> str:
     """Return what sets a network apart from the others of its zoo, and its seed."""
+    return ", ".join(configuration_parts(row, varied))
+
+
+def configuration_parts(row: "pd.Series[Any]", varied: tuple[str, ...]) -> list[str]:
+    """Return what :func:`configuration_text` strings together."""
     parts = [f"{column.removeprefix('hp.').rpartition('.')[2]} {row[column]}" for column in varied]
-    return ", ".join([*parts, f"seed {row['hp.seed']}"])
+    return [*parts, f"seed {row['hp.seed']}"]
 
 
 def _portrait(

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from widemargin.report.findings import Findings, Portrait, configuration_text
+from widemargin.report.findings import Findings, Portrait, configuration_parts
 
 __all__ = ["density_figure", "order_statistics_figure", "predicted_gap_figure"]
 
@@ -64,7 +64,7 @@ def predicted_gap_figure(findings: Findings) -> dict[str, Any]:
     """Return predicted against actual gaps; hovering over a network shows its configuration."""
     gaps, usable = findings.predictions, findings.usable
     texts = [
-        f"run {html.escape(run)}<br>{html.escape(configuration_text(row, findings.varied)).replace(', ', '<br>')}"
+        f"run {html.escape(run)}<br>{'<br>'.join(map(html.escape, configuration_parts(row, findings.varied)))}"
         f"<br>train accuracy {row['train_accuracy']:.3f}, test {row['test_accuracy']:.3f}"
         for run, (_, row) in zip(gaps.runs, usable.iterrows(), strict=True)
     ]

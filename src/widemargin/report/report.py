@@ -1,5 +1,6 @@
 """Findings → one self-contained HTML file."""
 
+import math
 import os
 import secrets
 from pathlib import Path
@@ -34,7 +35,9 @@ def write_report(findings: Findings, path: str | Path) -> Path:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f} %"
-    environment.filters["score"] = lambda value: "–" if value is None else f"{value:.3f}".replace("-", "−")
+    environment.filters["score"] = lambda value: (
+        "–" if value is None or math.isnan(value) else f"{value:.3f}".replace("-", "−")
+    )
     figures = {
         "density-well": density_figure(findings.well, WELL),
         "density-badly": density_figure(findings.badly, BADLY),

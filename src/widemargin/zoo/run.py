@@ -47,8 +47,8 @@ def carry_out(zoo: Zoo, config: RunConfig) -> Run:
         )
         training_seconds = time.perf_counter() - begun
         save_file(network.state_dict(), folder / "weights.safetensors")
-        records = "".join(json.dumps(record.as_dict()) + "\n" for record in fitted.history)
-        (folder / "history.jsonl").write_text(records)
+        records = [_without_nan(record.as_dict()) for record in fitted.history]
+        (folder / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
         result: dict[str, Any] = {"status": "diverged"}
         begun = time.perf_counter()
         if not fitted.has_diverged and (measured := _measured(_trained(network, examples, initial))):
@@ -116,6 +116,11 @@ def _measured(trained: TrainedModel) -> tuple[MarginDistribution, dict[str, Any]
     except InvalidLogitsError:
         return None
     return (margins, values) if math.isfinite(values["train_loss"] + values["test_loss"]) else None
+
+
+def _without_nan(record: dict[str, float]) -> dict[str, float | None]:
+    """Return the record with None for what JSON has no number for."""
+    return {name: value if math.isfinite(value) else None for name, value in record.items()}
 
 
 def _examples(config: RunConfig) -> ClassificationData:

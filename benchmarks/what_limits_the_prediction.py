@@ -1,0 +1,74 @@
+"""What keeps the signature's R² on a zoo below 1: noise, few networks, or what margins do not know.
+
+Prints, for a zoo that was trained before, the full signature's scores on all networks and on the networks that
+share one value of one hyperparameter; what the finite test set and the repeats leave to explain; and the mean
+residual of left-out predictions by hyperparameter, which shows what margins misjudge.
+
+    python benchmarks/what_limits_the_prediction.py demo [--out benchmarks/results/….json]
+"""
+
+import argparse
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from widemargin.prediction import ABLATIONS, Ablation, GapPredictor, ablation_scores, features_of, left_out_predictions
+from widemargin.report import zoo_findings
+from widemargin.zoo import Zoo, zoo_table
+
+PAPER, RIDGE = ABLATIONS[0], ABLATIONS[1]
+
+
+def scores(table: pd.DataFrame) -> dict[str, float | int | None]:
+    answer: dict[str, float | int | None] = {"networks": len(table)}
+    for name, ablation in (("least_squares", PAPER), ("ridge", RIDGE)):
+        score = ablation_scores(table, [ablation])[0]
+        answer |= {f"{name}_adjusted_r2": score.adjusted_r2, f"{name}_grouped_kfold_r2": score.grouped_kfold_r2}
+    return answer
+
+
+def residuals(table: pd.DataFrame, ablation: Ablation) -> pd.Series:
+    predictor = GapPredictor(ablation.transform, ablation.regularization)
+    gap = table["gap"].to_numpy(dtype=np.float64)
+    groups = table["configuration"].to_numpy()
+    predicted = left_out_predictions(predictor, features_of(ablation, table).to_numpy(), gap, groups=groups)
+    return pd.Series(gap - predicted, index=table.index)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("zoo", type=Path)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    zoo = Zoo(arguments.zoo)
+    findings = zoo_findings(zoo)
+    table = zoo_table(zoo)
+    table = table[table["why_left_out"] == ""]
+    left = residuals(table, RIDGE)
+    by_value: dict[str, dict[str, float | int | None]] = {}
+    for column in findings.varied:
+        for value, part in table.groupby(column):
+            name = f"{column.removeprefix('hp.')} = {value}"
+            by_value[name] = {**scores(part), "mean_residual": float(left[part.index].mean())}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    result = {
+        "zoo": findings.name,
+        "all": scores(table),
+        "r2_left_by_test_noise": findings.test_noise_r2,
+        "r2_left_by_repeats": findings.repeat_r2,
+        "residual_std": float(left.std()),
+        "by_value": by_value,
+        "commit": commit.stdout.strip(),
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
