@@ -15,7 +15,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from widemargin.prediction import ABLATIONS, Ablation, GapPredictor, ablation_scores, features_of, left_out_predictions
+from widemargin.prediction import (
+    ABLATIONS,
+    Ablation,
+    GapPredictor,
+    ablation_scores,
+    features_of,
+    left_out_predictions,
+)
 from widemargin.report import zoo_findings
 from widemargin.zoo import Zoo, zoo_table
 

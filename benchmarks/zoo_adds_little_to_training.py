@@ -48,7 +48,9 @@ def bare(share: int, num_networks: int) -> None:
 
 def bare_seconds(num_networks: int) -> float:
     begun = time.perf_counter()
-    commands = [[sys.executable, __file__, "--bare", str(share), "--networks", str(num_networks)] for share in range(JOBS)]
+    commands = [
+        [sys.executable, __file__, "--bare", str(share), "--networks", str(num_networks)] for share in range(JOBS)
+    ]
     for process in [subprocess.Popen(command) for command in commands]:
         if process.wait():
             raise RuntimeError("a bare process failed")

@@ -146,7 +146,7 @@ def test_works_inside_no_grad_and_inference_mode():
 
 DATA_FORMS = {
     "loader": lambda x, y: DataLoader(TensorDataset(x, y), batch_size=5),
-    "dataset": lambda x, y: TensorDataset(x, y),
+    "dataset": TensorDataset,
     "batches": lambda x, y: [(x[:7], y[:7]), (x[7:], y[7:])],
     "lists as batches": lambda x, y: [[x[:7], y[:7]], [x[7:], y[7:]]],
     "tensors": lambda x, y: (x, y),

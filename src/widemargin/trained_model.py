@@ -23,7 +23,7 @@ LABEL_KEYS = ("labels", "label")
 
 def cross_entropy_per_example(logits: Tensor, labels: Tensor) -> Tensor:
     """Return −log p(label) of each example [nats]."""
-    return nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+    return nn.functional.cross_entropy(logits.float(), labels.long(), reduction="none")
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,7 +53,7 @@ def test_subsets_of_one_seed_are_nested_and_of_another_differ():
         subset = data.load("digits", num_train=num_train, seed=seed)
         return {tuple(row.tolist()) for row in subset.train_inputs.flatten(1)}
 
-    assert rows(40, 3) < rows(200, 3)
+    assert rows(40, 3).issubset(rows(200, 3))
     assert rows(40, 3) != rows(40, 4)
 
 
@@ -76,7 +76,7 @@ def test_wrong_labels_are_spread_evenly_over_the_other_classes():
     clean, corrupted = data.load("digits"), data.load("digits", label_corruption=1.0)
     shifts = ((corrupted.train_labels - clean.train_labels) % 10).bincount(minlength=10)
     assert shifts[0] == 0
-    assert 80 < int(shifts[1:].min())
+    assert int(shifts[1:].min()) > 80
     assert int(shifts[1:].max()) < 145
 
 

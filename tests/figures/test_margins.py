@@ -43,9 +43,9 @@ def test_the_density_shows_the_bulk_of_the_margins() -> None:
         assert 0.95 < trapezoid(density.density, density.margins) < 1
 
 
-def test_the_central_range_is_a_tenth_wider_than_the_middle_98_percent() -> None:
-    values = np.arange(101.0)
-    assert central_range(values) == pytest.approx((1 - 9.8, 99 + 9.8))
+def test_the_central_range_is_a_tenth_wider_than_the_middle_98_percent_and_the_boundary() -> None:
+    assert central_range(np.arange(101.0)) == pytest.approx((0 - 9.9, 99 + 9.9))
+    assert central_range(np.arange(101.0) - 50) == pytest.approx((-49 - 9.8, 49 + 9.8))
 
 
 def test_ranges_of_some_layers_leave_the_others_alone() -> None:

@@ -44,10 +44,8 @@ def naive_distances(model: nn.Module, head_of: dict[str, nn.Module], x, y, dual:
             score = logits[label] - logits[rival]
             (gradient,) = torch.autograd.grad(score, point)
             values = gradient.flatten().double()
-            if dual == INF:
-                norm = values.abs().max()
-            else:
-                norm = sum(abs(value) ** dual for value in values) ** (1 / dual)
+            summed = sum(abs(value) ** dual for value in values) if dual < INF else 0
+            norm = summed ** (1 / dual) if dual < INF else max(abs(value) for value in values)
             row.append(float((score.double() / norm).detach()))
         rows.append(row)
     return np.array(rows)

@@ -205,7 +205,8 @@ def test_weights_outside_of_linear_maps_are_refused_by_name() -> None:
     with pytest.raises(MeasureNotApplicableError) as caught:
         spectral_complexity(words)
     assert str(caught.value) == (
-        "the spectral complexity is defined for linear layers and convolutions, but this network also has weights in "
+        "the spectral complexity is defined for linear layers, convolutions and BatchNorms, but this network "
+        "also has weights in "
         "words, memory."
     )
 
@@ -297,3 +298,11 @@ def test_normalized_margins_ignore_a_scaling_of_a_network_without_biases() -> No
     before = normalized()
     network.layers[1][0].weight.data *= 5.0
     np.testing.assert_allclose(normalized(), before, rtol=1e-4)
+
+
+@pytest.mark.parametrize("norm", [nn.LayerNorm(4), nn.GroupNorm(2, 4), nn.GroupNorm(2, 4, affine=False)])
+def test_refuses_norms_that_depend_on_the_example(norm):
+    model = nn.Sequential(nn.Linear(3, 4), norm, nn.Linear(4, 2))
+    data = (torch.randn(6, 3), torch.arange(6) % 2)
+    with pytest.raises(MeasureNotApplicableError, match=r"also has weights in 1\."):
+        spectral_complexity(TrainedModel(model, data))

@@ -77,7 +77,7 @@ def margin_densities(
 
 
 def central_range(values: Float[Doubles, " examples"]) -> tuple[float, float]:
-    """Return the range of the middle 98 % of the values and of the decision boundary, a tenth wider on either side."""
+    """Return the range of the decision boundary and the middle 98 % of the values, a tenth wider on either side."""
     low, high = np.quantile(values, [0.01, 0.99])
     low, high = min(low, 0.0), max(high, 0.0)
     return float(low - 0.1 * (high - low)), float(high + 0.1 * (high - low))

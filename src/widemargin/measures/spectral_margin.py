@@ -18,6 +18,7 @@ from widemargin.trained_model import TrainedModel
 __all__ = ["input_frobenius_norm", "spectral_complexity", "spectrally_normalized_margins"]
 
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+BY_EXAMPLE = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -38,8 +39,8 @@ def spectral_complexity(trained: TrainedModel) -> Estimate:
     parameters where they are known, else 0.
 
     Raises:
-        MeasureNotApplicableError: The network has parameters of two or more dimensions outside linear layers
-            and convolutions.
+        MeasureNotApplicableError: The network has weights outside linear layers, convolutions and BatchNorms, or
+            norms that depend on the example (LayerNorm, GroupNorm).
         InvalidInputError: The initial parameters are not those of this network.
 
     Source: Bartlett, Foster, Telgarsky 2017 (arXiv 1706.08498), equation 1.2.
@@ -108,7 +109,7 @@ def _linear_maps(trained: TrainedModel) -> list[_LinearMap]:
 
     with trained.borrowed() as network, torch.no_grad():
         named = [(name, module) for name, module in network.named_modules() if isinstance(module, LINEAR + NORMS)]
-        _refuse_other_kernels(network, {module for _, module in named})
+        _refuse_other_weights(network, {module for _, module in named})
         handles = [
             module.register_forward_hook(lambda m, i, o, name=name: note(name, m, i, o)) for name, module in named
         ]
@@ -156,16 +157,16 @@ def _reference(initial: Mapping[str, Tensor] | None, name: str, like: Tensor) ->
     return initial[name].to(like)
 
 
-def _refuse_other_kernels(network: nn.Module, linear: set[nn.Module]) -> None:
-    others = [name or type(module).__name__ for name, module in _with_kernels(network) if module not in linear]
+def _refuse_other_weights(network: nn.Module, linear: set[nn.Module]) -> None:
+    others = [name or type(module).__name__ for name, module in _with_weights(network) if module not in linear]
     if others:
         raise MeasureNotApplicableError(
-            "the spectral complexity is defined for linear layers and convolutions, but this network also has "
-            f"weights in {', '.join(others[:3])}."
+            "the spectral complexity is defined for linear layers, convolutions and BatchNorms, but this network "
+            f"also has weights in {', '.join(others[:3])}."
         )
 
 
-def _with_kernels(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _with_weights(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, module in network.named_modules():
-        if any(weight is not None and weight.ndim >= 2 for weight in module._parameters.values()):
+        if isinstance(module, BY_EXAMPLE) or any(weight is not None for weight in module._parameters.values()):
             yield name, module
