@@ -1,22 +1,19 @@
-"""A study: a grid of runs written in YAML, checked before anything is trained."""
+"""A study: a grid of runs, checked before anything is trained."""
 
 import copy
 import hashlib
 import itertools
 import json
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from importlib import resources
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from widemargin.data import DATASETS
 from widemargin.errors import StudyError
 from widemargin.training import OptimizerName, Schedule
 
-__all__ = ["RunConfig", "Study", "load_study", "shipped_studies"]
+__all__ = ["FaultyStudyError", "RunConfig", "Study", "sentence"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -135,11 +132,11 @@ class Study(_Strict):
                 try:
                     config = RunConfig.model_validate(nested)
                 except ValidationError as error:
-                    raise _FaultyStudyError(_sentence(error.errors()[0]), self._origin(error, indices)) from None
+                    raise FaultyStudyError(sentence(error.errors()[0]), self._origin(error, indices)) from None
                 if config.key in seen:
                     pairs = zip(self.grid, indices, seen[config.key], strict=True)
                     axis = next(((name, index) for name, index, other in pairs if index != other), ("seed",))
-                    raise _FaultyStudyError(
+                    raise FaultyStudyError(
                         f"every run must be a configuration of its own, but the grid gives {nested} twice. Leave "
                         "out values that stand twice on an axis.",
                         ("grid", *axis),
@@ -160,66 +157,12 @@ class Study(_Strict):
         return ("first_seed",) if loc == ("seed",) else ("base", *loc)
 
 
-class _FaultyStudyError(StudyError):
+class FaultyStudyError(StudyError):
     """What is wrong with a study, and at which place of it."""
 
     def __init__(self, message: str, place: tuple[Any, ...]) -> None:
         super().__init__(message)
         self.place = place
-
-
-def load_study(source: str | Path) -> Study:
-    """Return the study in a YAML file, or one of those that ship with widemargin by its name.
-
-    Raises:
-        StudyError: No such study; or it is no valid YAML, has unknown or doubled keys, empty axes or
-            impossible values; the message names the line.
-    """
-    path = Path(source)
-    shipped = shipped_studies()
-    if str(source) in shipped and not path.exists():
-        path = shipped[str(source)]
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        if not isinstance(tree, yaml.MappingNode):
-            raise StudyError(f"{source}, line 1: a study must be a mapping with name, base and grid.")
-        _refuse_doubled_keys(source, tree)
-        content = yaml.load(text, _Loader)
-    except OSError as error:
-        raise StudyError(
-            f"{source} must be a readable YAML file or the name of a shipped study ({', '.join(shipped)}), but: "
-            f"{error.strerror}."
-        ) from None
-    except UnicodeDecodeError:
-        raise StudyError(f"{source} must be YAML text in UTF-8, but is not text.") from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise StudyError(f"{source}, line {line}: not valid YAML: a character that is no text.") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise StudyError(f"{source}, line {line}: not valid YAML: {error.problem}.") from None
-    except RecursionError:
-        raise StudyError(f"{source}, line 1: nested too deeply to be a study.") from None
-    try:
-        study = Study.model_validate(content)
-        study.runs()
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise StudyError(f"{source}, line {_line(tree, first['loc'])}: {_sentence(first)}") from None
-    except _FaultyStudyError as error:
-        raise StudyError(f"{source}, line {_line(tree, error.place)}: {error}") from None
-    return study
-
-
-def shipped_studies() -> dict[str, Path]:
-    """Return the studies that ship with widemargin by name."""
-    folder = resources.files("widemargin") / "studies"
-    return {
-        Path(str(file)).stem: Path(str(file))
-        for file in sorted(folder.iterdir(), key=str)
-        if str(file).endswith(".yaml")
-    }
 
 
 def _hash(config: Mapping[str, Any]) -> str:
@@ -232,7 +175,7 @@ def _put(nested: dict[str, Any], dotted: str, value: Any) -> None:
     for parent in parents:
         inner = nested.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise _FaultyStudyError(
+            raise FaultyStudyError(
                 f"grid key {dotted!r} goes through {parent!r}, which is set to {inner!r}.", ("grid", dotted)
             )
         nested = inner
@@ -247,7 +190,7 @@ def _plain(error: Any) -> tuple[Any, ...]:
     return loc[:1] + loc[2:] if loc[:1] == ("network",) else loc
 
 
-def _sentence(error: Any) -> str:
+def sentence(error: Any) -> str:
     """Return one of pydantic's errors as a sentence: where, what was expected, what came."""
     place = ".".join(map(str, _plain(error)))
     if error["type"] == "extra_forbidden":
@@ -260,49 +203,3 @@ def _sentence(error: Any) -> str:
         return f"{place}: {error['ctx']['error']}."
     message = error["msg"][0].lower() + error["msg"][1:]
     return f"{place}: {message}, got {error['input']!r}."
-
-
-def _line(tree: yaml.Node, loc: Sequence[Any]) -> int:
-    """Return the line of the deepest node on the way to a place."""
-    node, line = tree, tree.start_mark.line
-    for part in loc:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line
-        else:
-            break
-    return line + 1
-
-
-class _Loader(yaml.SafeLoader):
-    """A loader that says where a value is that cannot be read, such as a thirteenth month."""
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except ValueError as error:
-            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
-
-
-def _refuse_doubled_keys(source: str | Path, tree: yaml.Node) -> None:
-    nodes, visited = [tree], {id(tree)}  # an alias may lead back to a node above
-    for node in nodes:
-        seen: dict[Hashable, int] = {}
-        for entry in node.value if isinstance(node, yaml.CollectionNode) else ():
-            key, *values = entry if isinstance(node, yaml.MappingNode) else (None, entry)
-            if isinstance(key, yaml.ScalarNode):
-                line = key.start_mark.line + 1
-                if key.value in seen:
-                    raise StudyError(
-                        f"{source}, line {line}: key {key.value!r} stands twice (first on line {seen[key.value]})."
-                    )
-                seen[key.value] = line
-            for value in values:
-                if id(value) not in visited:
-                    visited.add(id(value))
-                    nodes.append(value)
