@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -378,16 +379,23 @@ def _print_status(zoo: "Zoo", as_json: bool) -> None:
 
 
 def _print_scores(scores: "list[Score]") -> None:
-    table = Table(title=f"{scores[0].subset}: {scores[0].num_networks} networks", title_justify="left")
-    table.add_column("regression on")
-    for column in ("features", "adjusted R²", "k-fold R²", "grouped k-fold R²", "MSE × 10⁴"):
+    table = Table(
+        title=f"R² on {scores[0].subset} ({scores[0].num_networks} networks)",
+        caption="p: features · adj.: adjusted, on the networks fitted · k-fold: left out · grouped: with their repeats · "
+        "same data: beyond the data setting · *: baseline without hidden margins",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("regression on", no_wrap=True)
+    for column in ("p", "adj.", "k-fold", "grouped", "same data"):
         table.add_column(column, justify="right")
     for score in scores:
         table.add_row(
-            score.name + (" [baseline]" if score.is_baseline else ""),
+            score.name + (" *" if score.is_baseline else ""),
             str(score.num_features),
-            *map(_score_text, (score.adjusted_r2, score.kfold_r2, score.grouped_kfold_r2)),
-            "–" if score.mse is None else f"{1e4 * score.mse:.2f}",
+            *map(_score_text, (score.adjusted_r2, score.kfold_r2, score.grouped_kfold_r2, score.same_data_r2)),
         )
     Console(markup=False).print(table)
 

@@ -269,3 +269,50 @@ def test_every_table_has_scores_that_json_can_hold(num_networks: int) -> None:
     scores = ablation_scores(zoo_like(11, 2).iloc[:num_networks], ABLATIONS)
     assert json.loads(json.dumps([score.as_dict() for score in scores], allow_nan=False))
     assert all(score.note for score in scores if score.grouped_kfold_r2 is None)
+
+
+def with_data(num_settings: int = 3) -> pd.DataFrame:
+    """Data settings shift gaps and features by far more than networks differ within one."""
+    table = zoo_like(24)
+    setting = np.arange(len(table)) // 2 % num_settings
+    table["data"] = [f"d{i}" for i in setting]
+    table["gap"] += 5.0 * setting
+    table[[name for name in table if name.startswith("quartiles/")]] *= np.exp(9.0 * setting)[:, None]
+    table["num_train"] = 100 * (setting + 1)
+    return table
+
+
+def test_same_data_r2_is_that_of_deviations_from_each_settings_mean() -> None:
+    table = with_data()
+    X = np.log(table[[f"quartiles/{layer}/median" for layer in LAYERS]].to_numpy())
+    gap = table["gap"].to_numpy().copy()
+    for setting in set(table["data"]):
+        rows = (table["data"] == setting).to_numpy()
+        X[rows] -= X[rows].mean(axis=0)
+        gap[rows] -= gap[rows].mean()
+    groups = table["configuration"].to_numpy()
+    expected = np.mean(
+        [
+            naive_left_out_r2(
+                StatsModels(), X, gap, GroupKFold(10, shuffle=True, random_state=seed).split(X, gap, groups)
+            )
+            for seed in range(10)
+        ]
+    )
+    score = score_of(table)
+    assert score.same_data_r2 == pytest.approx(expected)
+    assert score.grouped_kfold_r2 > 0.95  # settings alone would do for that
+    assert score.same_data_r2 < 0.9
+
+
+def test_what_is_the_same_for_all_networks_of_a_setting_knows_nothing_beyond_it() -> None:
+    score = score_of(with_data(), BY_NAME["log number of training examples"])
+    assert score.grouped_kfold_r2 > 0.9
+    assert score.same_data_r2 == pytest.approx(0.0, abs=0.2)
+
+
+def test_there_is_no_same_data_r2_where_settings_are_unknown_or_have_one_configuration_each() -> None:
+    assert score_of(zoo_like()).same_data_r2 is None
+    table = zoo_like()
+    table["data"] = table["configuration"]
+    assert score_of(table).same_data_r2 is None

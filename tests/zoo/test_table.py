@@ -39,7 +39,7 @@ def test_has_the_columns_that_it_promises(table: pd.DataFrame) -> None:
         "training": ("optimizer", "lr", "weight_decay", "momentum", "batch_size", "num_steps", "schedule"),
     }
     expected = [
-        *("status", "why_left_out", "configuration", "hp.seed"),
+        *("status", "why_left_out", "configuration", "data", "hp.seed"),
         *(f"hp.{part}.{name}" for part, names in hyperparameters.items() for name in names),
         *("train_accuracy", "test_accuracy", "gap", "train_loss", "test_loss"),
         *("num_train", "num_test", "num_parameters", "training_seconds", "seconds"),
@@ -130,7 +130,7 @@ def test_networks_of_two_kinds_stand_side_by_side(tmp_path: Path, small_config: 
 def test_an_empty_zoo_gives_an_empty_table(tmp_path: Path) -> None:
     table = zoo_table(Zoo(tmp_path))
     assert len(table) == 0
-    assert list(table.columns) == ["status", "why_left_out", "configuration"]
+    assert list(table.columns) == ["status", "why_left_out", "configuration", "data"]
 
 
 def test_a_finished_run_without_its_margins_is_named(tmp_path: Path, small_config: MakeConfig) -> None:

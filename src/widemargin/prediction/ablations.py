@@ -96,6 +96,8 @@ class Score:
         kfold_r2_error: Its standard error over the choice of folds.
         grouped_kfold_r2: … with repeats of a configuration left out together.
         grouped_kfold_r2_error: Its standard error over the choice of folds.
+        same_data_r2: On configurations left out, after the mean of each data setting (same training examples and
+            labels) is taken off features and gaps: what it knows beyond the data itself.
         mse: Mean squared error on the networks it was fitted on [squared gap].
         is_baseline: Whether it uses no hidden margin.
         note: Why scores are missing or to be doubted.
@@ -116,6 +118,7 @@ class Score:
     kfold_r2_error: float | None = None
     grouped_kfold_r2: float | None = None
     grouped_kfold_r2_error: float | None = None
+    same_data_r2: float | None = None
     mse: float | None = None
     is_baseline: bool = False
     note: str = ""
@@ -129,7 +132,7 @@ def ablation_scores(table: pd.DataFrame, ablations: Sequence[Ablation] = ABLATIO
     """Return the scores of every ablation on every subset of the networks.
 
     Args:
-        table: One row a network with ``gap``, ``configuration``, ``train_accuracy`` and the feature columns of
+        table: One row a network with ``gap``, ``configuration``, ``data``, ``train_accuracy`` and the features of
             :func:`widemargin.zoo.zoo_table`; rows whose ``why_left_out`` is not empty are left out.
         ablations: The rows of the table.
 
@@ -202,9 +205,27 @@ def _score(ablation: Ablation, table: pd.DataFrame, subset: str) -> Score:
     score |= {
         "grouped_kfold_r2": _number(grouped.value),
         "grouped_kfold_r2_error": _number(grouped.standard_error),
+        "same_data_r2": _same_data_r2(ablation, features, table),
     }
     few = len(gap) < 10 * features.shape[1]
     return Score(**score, note="fewer than ten networks per feature" if few else "")
+
+
+def _same_data_r2(ablation: Ablation, features: pd.DataFrame, table: pd.DataFrame) -> float | None:
+    """Return R² on left-out configurations among networks trained on the same data; None where that is not known."""
+    if "data" not in table or table["data"].nunique() == table["configuration"].nunique():
+        return None
+    transformed = features.map(np.log) if ablation.transform == "log" else features
+    deviations = transformed - transformed.groupby(table["data"]).transform("mean")
+    rounding = deviations.std() <= 1e-9 * transformed.abs().max()
+    gap = table["gap"] - table.groupby("data")["gap"].transform("mean")
+    value = kfold_r2(
+        GapPredictor("identity", ablation.regularization),
+        deviations.loc[:, ~rounding].to_numpy() if not rounding.all() else np.zeros((len(gap), 1)),
+        gap.to_numpy(dtype=np.float64),
+        groups=table["configuration"].to_numpy(),
+    ).value
+    return _number(value)
 
 
 def _why_unfitted(ablation: Ablation, features: pd.DataFrame) -> str:

@@ -93,6 +93,19 @@ class Findings:
         return float(1 - (accuracy * (1 - accuracy) / num_test).mean() / variance) if variance > 0 else np.nan
 
     @property
+    def data_share(self) -> float:
+        """Share of the gaps' variance that lies between networks trained on different data."""
+        gap = self.usable["gap"]
+        within = gap - self.usable.groupby("data")["gap"].transform("mean")
+        total = float(gap.var(ddof=0))
+        return 1 - float((within**2).mean()) / total if total > 0 else np.nan
+
+    @property
+    def same_data_noise_r2(self) -> float:
+        """As :attr:`test_noise_r2`, for what is left of the gaps when each data setting's mean is taken off."""
+        return 1 - (1 - self.test_noise_r2) / (1 - self.data_share) if self.data_share < 1 else np.nan
+
+    @property
     def repeat_r2(self) -> float:
         """The R² of each configuration's mean gap: what repeats leave to explain; NaN without repeats."""
         groups = self.usable.groupby("configuration")["gap"]

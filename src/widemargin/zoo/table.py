@@ -30,15 +30,15 @@ def zoo_table(zoo: Zoo) -> pd.DataFrame:
     """Return one row per finished run, indexed by its key.
 
     Columns: ``status``; ``why_left_out`` (empty where margins have statistics); ``configuration`` (the same
-    for all repeats); ``hp.*``, the configuration; accuracies, losses and ``gap``; and the features
-    ``quartiles/LAYER/STATISTIC`` and ``moments/…`` of normalized margins, ``unnormalized_quartiles/…``, and
-    ``spectral_margin/STATISTIC``.
+    for all repeats); ``data`` (the same for all networks trained on the same data); ``hp.*``, the configuration;
+    accuracies, losses and ``gap``; and the features ``quartiles/LAYER/STATISTIC`` and ``moments/…`` of normalized
+    margins, ``unnormalized_quartiles/…``, and ``spectral_margin/STATISTIC``.
 
     Raises:
         RunError: A run is damaged.
     """
     rows = {run.folder.name: _row(run) for run in zoo.runs()}
-    columns = None if rows else ["status", "why_left_out", "configuration"]
+    columns = None if rows else ["status", "why_left_out", "configuration", "data"]
     return pd.DataFrame([*rows.values()], index=pd.Index(rows, name="run"), columns=columns)
 
 
@@ -48,6 +48,7 @@ def _row(run: Run) -> dict[str, Any]:
         "status": result["status"],
         "why_left_out": "",
         "configuration": config.configuration_key,
+        "data": config.data.model_dump_json(),
     }
     row |= {f"hp.{name}": value for name, value in _flat(config.model_dump(mode="json")).items()}
     row |= {name: result[name] for name in RESULT_COLUMNS if name in result}
