@@ -381,8 +381,8 @@ def _print_status(zoo: "Zoo", as_json: bool) -> None:
 def _print_scores(scores: "list[Score]") -> None:
     table = Table(
         title=f"R² on {scores[0].subset} ({scores[0].num_networks} networks)",
-        caption="p: features · adj.: adjusted, on the networks fitted · k-fold: left out · grouped: with their repeats · "
-        "same data: beyond the data setting · *: baseline without hidden margins",
+        caption="p: features · adj.: adjusted, on the networks fitted · k-fold: left out · grouped: with their "
+        "repeats · same data: beyond the data setting · *: baseline without hidden margins",
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
