@@ -1,0 +1,43 @@
+"""Examples in docstrings and in the README run."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import widemargin
+
+MODULES = [
+    m.name for m in pkgutil.walk_packages(widemargin.__path__, "widemargin.") if not m.name.endswith("__main__")
+]
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples_run(name):
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_some_docstrings_have_examples():
+    found = [t for name in MODULES for t in doctest.DocTestFinder().find(importlib.import_module(name)) if t.examples]
+    assert {test.name.rpartition(".")[2] for test in found} >= {"TrainedModel", "GapPredictor", "choose_layers"}
+
+
+def test_readme_examples_run(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(blocks) == 2
+    namespace: dict[str, object] = {}
+    for block in blocks:
+        exec(block, namespace)
+    assert "input/median" in capsys.readouterr().out
+    assert namespace["lower"][0] < namespace["upper"][0]
+
+
+def test_readme_names_commands_that_exist():
+    text = README.read_text(encoding="utf-8")
+    assert {"make demo", "make test"} <= set(re.findall(r"^make \w+", text, flags=re.MULTILINE))
+    makefile = (README.parent / "Makefile").read_text(encoding="utf-8")
+    assert re.findall(r"^(demo|test|lint):", makefile, flags=re.MULTILINE) == ["demo", "test", "lint"]
