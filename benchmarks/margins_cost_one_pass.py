@@ -128,10 +128,11 @@ def memory(sizes: tuple[int, ...]) -> dict[str, float]:
             command = [sys.executable, __file__, "--peak", str(size), what]
             peaks[f"{what}_{size}"] = int(subprocess.run(command, check=True, capture_output=True).stdout)
     small, large = sizes
-    growth = (peaks[f"margins_{large}"] - peaks[f"margins_{small}"]) / (large - small)
+    added = {size: peaks[f"margins_{size}"] - peaks[f"passes_{size}"] for size in sizes}  # beyond plain passes
+    growth = (added[large] - added[small]) / (large - small)
     return {
         **{f"peak_mib_{name}": value / MIB for name, value in peaks.items()},
-        "bytes_per_example": growth,
+        "bytes_per_example_beyond_plain_passes": growth,
         "bytes_per_example_and_column": growth / (len(LAYERS) + 1),
     }
 

@@ -87,6 +87,11 @@ class TrainedModel:
             model = inner
         return model
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network lives."""
+        return _device_and_precision(self.network)[0]
+
     def batches(self, split: str = "train") -> Iterator[tuple[Batch, Tensor]]:
         """Yield ``(batch, labels)`` on the network's device, floating inputs in the network's precision.
 

@@ -1,5 +1,6 @@
 """The margin distribution of a trained network: one forward and one backward pass per batch."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -197,16 +198,14 @@ def margin_distribution(
     rank, num_processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     variations = [TotalVariation() for _ in choice.names]
     shapes: dict[str, torch.Size] = {}
-    measured: dict[int, Doubles] = {}  # batch → [examples, output margin and layers]
+    measured = _Rows(1 + len(choice.names))  # output margin and distances
     problem: Exception | None = None
-    device = torch.device("cpu")
     with trained.borrowed() as network, tapped(network, choice.names) as activations, torch.enable_grad():
         caveats = _caveats(network)
         try:
             for index, (batch, labels) in enumerate(trained.batches("train")):
                 if index % num_processes != rank:
                     continue
-                device = labels.device
                 logits = checked_logits(trained.logits(batch), labels)
                 score = output_margins(logits, labels)
                 points = [_checked_point(name, activations, shapes, len(labels)) for name in choice.names]
@@ -215,7 +214,7 @@ def margin_distribution(
                 for point, gradient, variation in zip(points, gradients, variations, strict=True):
                     variation.update(point)
                     columns.append(_distances(columns[0], gradient, dual, epsilon))
-                measured[index] = torch.stack(columns, dim=1).cpu().numpy()
+                measured.append(index, torch.stack(columns, dim=1))
                 del logits, score, points, gradients, columns
                 activations.clear()
         except Exception as error:
@@ -223,11 +222,11 @@ def margin_distribution(
                 raise
             problem = error  # the others wait for this process: tell them before stopping
     if num_processes > 1:
-        measured = _gathered(measured, problem)
-        total_variation = [variation.all_reduced(device) for variation in variations]
+        table = _gathered(measured, problem)
+        total_variation = [variation.all_reduced(trained.device) for variation in variations]
     else:
+        table = measured.table()
         total_variation = [variation.value for variation in variations]
-    table = np.concatenate([measured[index] for index in sorted(measured)])
     vanishing = int(np.isinf(table[:, 1:]).any(axis=1).sum())
     if vanishing:
         caveats += (
@@ -293,13 +292,36 @@ def _caveats(network: nn.Module) -> tuple[str, ...]:
     )
 
 
-def _gathered(measured: dict[int, Doubles], problem: Exception | None) -> dict[int, Doubles]:
-    """Return every process's batches; raise where any process failed."""
+class _Rows:
+    """Rows of numbers, batch by batch, in one growing block of 8 bytes each.
+
+    Thousands of small arrays would keep the memory that is freed between them from being used again.
+    """
+
+    def __init__(self, num_columns: int) -> None:
+        self.num_columns = num_columns
+        self.values = array("d")
+        self.batches: list[tuple[int, int]] = []  # number of the batch, and of its rows
+
+    def append(self, batch: int, rows: Float[Tensor, "examples columns"]) -> None:
+        self.values.frombytes(rows.cpu().numpy().tobytes())
+        self.batches.append((batch, len(rows)))
+
+    def table(self) -> Float[Doubles, "examples columns"]:
+        return np.frombuffer(self.values, dtype=np.float64).reshape(-1, self.num_columns)
+
+
+def _gathered(measured: _Rows, problem: Exception | None) -> Doubles:
+    """Return every process's rows in the order of the batches; raise where any process failed."""
     shares: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(shares, (measured, None if problem is None else f"{type(problem).__name__}: {problem}"))
+    failure = None if problem is None else f"{type(problem).__name__}: {problem}"
+    dist.all_gather_object(shares, (measured.batches, measured.table(), failure))
     if problem is not None:
         raise problem
-    for rank, (_, failure) in enumerate(shares):
-        if failure is not None:
-            raise RuntimeError(f"process {rank} failed while measuring margins: {failure}")
-    return {index: table for share, _ in shares for index, table in share.items()}
+    by_batch: dict[int, Doubles] = {}
+    for rank, (batches, table, failed) in enumerate(shares):
+        if failed is not None:
+            raise RuntimeError(f"process {rank} failed while measuring margins: {failed}")
+        ends = np.cumsum([num_rows for _, num_rows in batches])[:-1]
+        by_batch |= {batch: rows for (batch, _), rows in zip(batches, np.split(table, ends), strict=False)}
+    return np.concatenate([by_batch[batch] for batch in sorted(by_batch)])
