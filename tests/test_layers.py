@@ -58,6 +58,42 @@ def test_auto_takes_points_that_all_information_passes():
     assert names(Residual()) == ("input", "sums.0", "sums.1", "sums.2")
 
 
+class FrozenBackbone(nn.Module):
+    """Residual branches behind a part that lets no gradient through."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.neck, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        with torch.no_grad():
+            x = self.backbone(x)
+        x = x + self.first(x)
+        return self.head(self.neck(x + self.second(x)))
+
+
+def test_auto_takes_no_branch_behind_a_part_without_gradient():
+    with pytest.raises(
+        LayerNotFoundError, match=r"input: no gradient flows to it .* has first, second, neck, head\."
+    ):
+        names(FrozenBackbone())
+    assert names(FrozenBackbone(), "neck") == ("neck",)
+
+
+class Auxiliary(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.other = mlp(3), mlp(2)
+
+    def forward(self, x):
+        return self.body(x), self.other(x)
+
+
+def test_auto_never_takes_the_logits_for_a_hidden_layer():
+    assert names(Auxiliary()) == ("input", "body.1", "body.3", "body.5")
+
+
 class Tokens(nn.Module):
     def __init__(self):
         super().__init__()
@@ -124,7 +160,7 @@ def test_lists_skipped_layers_with_the_reason():
     choice = choose_layers(TrainedModel(Odd(), (X, Y)), "*")
     assert choice.names == ("input", "rnn", "head")
     assert choice.skipped == {
-        "unused": "the logits do not depend on it",
+        "unused": "no gradient flows to it from the logits (unused, or behind detach or no_grad)",
         "sums": "its shape is [4] for 2 examples, which must come first",
         "integers": "it returns no floating-point tensor",
         "idle": "the forward pass does not call it",

@@ -144,6 +144,45 @@ def test_works_inside_no_grad_and_inference_mode():
     assert (inside == expected).all()
 
 
+def test_works_in_full_precision_inside_autocast():
+    model = images_network().eval()
+    expected = margin_distribution(TrainedModel(model, images())).distances
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (margin_distribution(TrainedModel(model, images())).distances == expected).all()
+        assert torch.is_autocast_enabled("cpu")
+
+
+class Late(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 3)
+
+    def forward(self, x):
+        self.register_buffer("late", torch.zeros(2))
+        return self.inner(x)
+
+
+def test_takes_away_buffers_that_come_up_while_it_is_lent():
+    model = Late()
+    before = list(model.state_dict())
+    margin_distribution(TrainedModel(model, (torch.randn(9, 4), torch.arange(9) % 3)))
+    assert list(model.state_dict()) == before
+
+
+def test_puts_back_the_generator_of_a_loader():
+    generator = torch.Generator().manual_seed(3)
+    state = generator.get_state()
+    loader = DataLoader(TensorDataset(*images()), batch_size=5, shuffle=True, generator=generator)
+    margin_distribution(TrainedModel(images_network(), loader))
+    assert torch.equal(generator.get_state(), state)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+def test_refuses_torchscript():
+    with pytest.raises(InvalidInputError, match=r"must be an eager .* got TorchScript"):
+        TrainedModel(torch.jit.script(nn.Linear(1, 2)), [])
+
+
 DATA_FORMS = {
     "loader": lambda x, y: DataLoader(TensorDataset(x, y), batch_size=5),
     "dataset": TensorDataset,

@@ -132,9 +132,16 @@ def measure(
     from widemargin.measures import performance
 
     trained = _trained(target, weights, data)
-    wanted = layers if layers == "auto" else [name.strip() for name in layers.split(",")]
-    distribution = margin_distribution(trained, wanted, norm)
-    train = performance(trained)
+    wanted = layers if layers == "auto" else [name.strip() for name in layers.split(",") if name.strip()]
+    try:
+        distribution = margin_distribution(trained, wanted, norm)
+        train = performance(trained)
+    except WidemarginError:
+        raise
+    except Exception as error:  # whatever the user's network and data raise
+        raise InvalidInputError(
+            f"{target} cannot be measured on this data: {type(error).__name__}: {error}"
+        ) from error
     answer: dict[str, Any] = {
         "target": target,
         "num_examples": distribution.num_examples,
@@ -398,6 +405,10 @@ def _print_scores(scores: "list[Score]") -> None:
             *map(_score_text, (score.adjusted_r2, score.kfold_r2, score.grouped_kfold_r2, score.same_data_r2)),
         )
     Console(markup=False).print(table)
+    for score in scores:
+        if score.note:
+            print(f"{score.name}: {score.note}")
+    print()
 
 
 def _score_text(value: float | None) -> str:
@@ -411,9 +422,10 @@ def _print_margins(distribution: "MarginDistribution", answer: dict[str, Any]) -
     )
     if "gap" in answer:
         print(f"test accuracy {answer['test_accuracy']:.4f}, generalization gap {answer['gap']:.4f}")
-    table = Table(title="normalized margins of the correctly classified examples", title_justify="left")
-    table.add_column("layer")
-    for column in ("total variation", "lower fence", "Q1", "median", "Q3", "upper fence"):
+    title = "normalized margins of the correctly classified examples, and total variation (TV)"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("layer", overflow="fold")
+    for column in ("TV", "lower fence", "Q1", "median", "Q3", "upper fence"):
         table.add_column(column, justify="right")
     for layer in distribution.layers:
         numbers = [

@@ -135,6 +135,7 @@ class _Survey:
     reasons: dict[str, str] = field(default_factory=dict)  # layer → why it has no margin; "" where it has one
     depths: dict[str, int] = field(default_factory=dict)  # layer → weight layers up to and with it
     cuts: list[str] = field(default_factory=list)  # layers that every path from input to logits crosses
+    total_depth: int = 0  # weight layers up to the logits
 
 
 @dataclass(frozen=True)
@@ -203,8 +204,9 @@ def _survey(trained: TrainedModel, *, finds_cuts: bool) -> _Survey:
     seen, logits = _record(trained)
     graph = _edges(logits)
     reached = _reachable(graph, logits.grad_fn, without=None)
-    source = _node_of(seen.sources[0]) if seen.sources else None
-    survey = _Survey(depths={INPUT: 0})
+    sources = {_node_of(leaf) for leaf in seen.sources} & reached
+    total_depth = max((call.depth for call in seen.calls if call.node in reached), default=0)
+    survey = _Survey(depths={INPUT: 0}, total_depth=total_depth)
     if not seen.inputs:
         survey.reasons[INPUT] = "the forward function does not call the network itself"
     elif seen.inputs[0] is None:
@@ -212,7 +214,8 @@ def _survey(trained: TrainedModel, *, finds_cuts: bool) -> _Survey:
     elif not seen.inputs[0].is_floating_point():
         survey.reasons[INPUT] = "its integers (tokens, say) have no gradient"
     else:
-        survey.reasons[INPUT] = _why_without_margin(seen.inputs[0].shape, seen.num_examples, source in reached)
+        is_reached = _node_of(seen.sources[0]) in reached
+        survey.reasons[INPUT] = _why_without_margin(seen.inputs[0].shape, seen.num_examples, is_reached)
     num_calls = Counter(call.path for call in seen.calls)
     so_far: Counter[str] = Counter()
     for call in seen.calls:
@@ -220,8 +223,8 @@ def _survey(trained: TrainedModel, *, finds_cuts: bool) -> _Survey:
         name = call.path if num_calls[call.path] == 1 else f"{call.path}@{so_far[call.path]}"
         survey.depths[name] = call.depth
         survey.reasons[name] = _why_without_margin(call.shape, seen.num_examples, call.node in reached)
-        is_hidden = finds_cuts and not survey.reasons[name] and call.depth < seen.depth
-        if is_hidden and source not in _reachable(graph, logits.grad_fn, without=call.node):
+        is_hidden = finds_cuts and not survey.reasons[name] and call.depth < total_depth
+        if is_hidden and sources and not sources & _reachable(graph, logits.grad_fn, without=call.node):
             survey.cuts.append(name)
     for path in seen.paths:
         if path not in num_calls:
@@ -235,13 +238,13 @@ def _why_without_margin(shape: torch.Size | None, num_examples: int, is_reached:
         return "it returns no floating-point tensor"
     if len(shape) == 0 or shape[0] != num_examples:
         return f"its shape is {list(shape)} for {num_examples} examples, which must come first"
-    return "" if is_reached else "the logits do not depend on it"
+    return "" if is_reached else "no gradient flows to it from the logits (unused, or behind detach or no_grad)"
 
 
 def _equally_spaced(survey: _Survey) -> LayerChoice:
     """Return the input and, nearest to a quarter, half and three quarters of the depth, three cuts."""
     at_depth = {survey.depths[name]: name for name in survey.cuts if survey.depths[name] > 0}  # the last of each
-    total = max(survey.depths.values())
+    total = survey.total_depth
     chosen: set[int] = set()
     for point in range(1, NUM_HIDDEN_POINTS + 1):
         target = total * point / (NUM_HIDDEN_POINTS + 1)
@@ -269,7 +272,7 @@ def _no_match(pattern: str, survey: _Survey) -> str:
     known = ", ".join(near) if near else ", ".join(list(survey.reasons)[:8])
     return (
         f"no layer matches {pattern!r}; expected a dotted module name, a glob or 'input'. "
-        f"{'Did you mean' if near else 'The network has'}: {known}?"
+        f"{'Did you mean' if near else 'The network has'}: {known}{'?' if near else '.'}"
     )
 
 

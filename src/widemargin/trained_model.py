@@ -72,6 +72,11 @@ class TrainedModel:
                 f"model must be a torch.nn.Module, got {type(self.model).__name__}. Wrap other callables in "
                 "a module whose forward calls them."
             )
+        if isinstance(self.model, torch.jit.ScriptModule):
+            raise InvalidInputError(
+                "model must be an eager torch.nn.Module, got TorchScript, inside of which no layer can be tapped. "
+                "Hand over the network that it was made from."
+            )
         for name in ("train_data", "test_data"):
             if isinstance(getattr(self, name), Iterator):
                 raise InvalidInputError(
@@ -93,7 +98,9 @@ class TrainedModel:
         return _device_and_precision(self.network)[0]
 
     def batches(self, split: str = "train") -> Iterator[tuple[Batch, Tensor]]:
-        """Yield ``(batch, labels)`` on the network's device, floating inputs in the network's precision.
+        """Yield ``(batch, labels)`` on the network's device.
+
+        Floating inputs come in the network's precision, unless a ``forward`` function of the user's takes them.
 
         Args:
             split: ``"train"`` or ``"test"``.
@@ -144,6 +151,7 @@ class TrainedModel:
         """Lend the network in evaluation mode; put everything back afterwards, whatever happens."""
         network = self.network
         modes = [(module, module.training) for module in network.modules()]
+        names = [(module, set(module._buffers)) for module in network.modules()]
         buffers = [
             (module, name, buffer, None if buffer is None else buffer.detach().clone())
             for module in network.modules()
@@ -151,7 +159,9 @@ class TrainedModel:
         ]
         cuda = sorted({parameter.device.index for parameter in network.parameters() if parameter.is_cuda})
         python_state, numpy_state = random.getstate(), np.random.get_state()
-        with torch.random.fork_rng(cuda), torch.inference_mode(False), _eager(network):
+        generators = [(generator, generator.get_state()) for generator in self._generators()]
+        whole_precision = torch.autocast(self.device.type, enabled=False)
+        with torch.random.fork_rng(cuda), torch.inference_mode(False), _eager(network), whole_precision:
             try:
                 for module, _ in modes:
                     module.training = False
@@ -159,6 +169,9 @@ class TrainedModel:
             finally:
                 for module, training in modes:
                     module.training = training
+                for module, known in names:
+                    for late in [name for name in module._buffers if name not in known]:
+                        del module._buffers[late]
                 for module, name, buffer, saved in buffers:
                     module._buffers[name] = buffer
                     if buffer is not None and saved is not None and not torch.equal(buffer, saved):
@@ -166,6 +179,19 @@ class TrainedModel:
                             buffer.copy_(saved)
                 random.setstate(python_state)
                 np.random.set_state(numpy_state)
+                for generator, state in generators:
+                    generator.set_state(state)
+
+    def _generators(self) -> list[torch.Generator]:
+        """Return the random generators that the loaders hold."""
+        holders = [
+            part
+            for data in (self.train_data, self.test_data)
+            if isinstance(data, DataLoader)
+            for part in (data, data.sampler)
+        ]
+        found = [getattr(holder, "generator", None) for holder in holders]
+        return [generator for generator in found if isinstance(generator, torch.Generator)]
 
 
 def checked_logits(logits: Tensor, labels: Tensor) -> Tensor:

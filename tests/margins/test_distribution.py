@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from widemargin import MarginDistribution, TrainedModel, margin_distribution
 from widemargin.errors import InvalidInputError, InvalidLabelsError, InvalidLogitsError, RunError
@@ -260,6 +261,46 @@ def test_warns_of_norms_that_use_each_batchs_statistics():
     assert found.caveats[0].startswith("1 normalize by the statistics of each batch")
 
 
+@pytest.mark.parametrize("factor", [1e25, 1e-30])
+def test_very_large_and_very_small_gradients_neither_overflow_nor_vanish(factor):
+    torch.manual_seed(0)
+    model, data = nn.Linear(5, 3), examples((5,))
+    expected = margin_distribution(TrainedModel(model, data), "input")
+    with torch.no_grad():
+        model.weight *= factor
+        model.bias *= factor
+    found = margin_distribution(TrainedModel(model, data), "input")
+    np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-3)
+
+
+CAVEATS = {
+    "probabilities": (nn.Sequential(nn.Linear(5, 3), nn.Softmax(1)), "outputs look like probabilities"),
+    "half": (MLP(3, (5,)).bfloat16(), "computes in half precision"),
+    "shallow": (nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3)), "Only 1 of 3 hidden points"),
+}
+
+
+@pytest.mark.parametrize(("model", "text"), CAVEATS.values(), ids=CAVEATS.keys())
+def test_says_when_not_to_trust_the_numbers(model, text):
+    found = margin_distribution(TrainedModel(model, examples((5,))))
+    assert any(text in caveat for caveat in found.caveats)
+
+
+def test_an_ordinary_network_has_no_caveat():
+    torch.manual_seed(0)
+    found = margin_distribution(TrainedModel(MLP(3, (5,), hidden=(64, 64, 64)), examples((5,))))
+    assert found.caveats == ()
+
+
+def test_refuses_a_shuffling_loader_on_several_processes(monkeypatch):
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 0)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    loader = DataLoader(TensorDataset(*examples((5,))), shuffle=True)
+    with pytest.raises(InvalidInputError, match="same order everywhere, got a DataLoader with a RandomSampler"):
+        margin_distribution(TrainedModel(MLP(3, (5,)), loader))
+
+
 def test_signature_has_twenty_named_numbers():
     torch.manual_seed(0)
     model, data = MLP(3, (5,), hidden=(8, 8, 8)), examples((5,), num_examples=60)
@@ -369,7 +410,7 @@ def test_refuses_what_is_no_norm(norm):
         margin_distribution(TrainedModel(LINEAR, TWO), "input", norm)
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [(2, -1.0), (1, 1e-6)])
+@pytest.mark.parametrize(("norm", "epsilon"), [(2, -1.0), (1, 1e-6), (2, float("nan"))])
 def test_refuses_an_epsilon_without_a_root(norm, epsilon):
     with pytest.raises(InvalidInputError, match="epsilon must be 0, or positive with norm 2"):
         margin_distribution(TrainedModel(LINEAR, TWO), "input", norm, epsilon=epsilon)

@@ -306,3 +306,11 @@ def test_refuses_norms_that_depend_on_the_example(norm):
     data = (torch.randn(6, 3), torch.arange(6) % 2)
     with pytest.raises(MeasureNotApplicableError, match=r"also has weights in 1\."):
         spectral_complexity(TrainedModel(model, data))
+
+
+def test_refuses_a_layer_that_is_used_twice():
+    shared = nn.Linear(3, 3)
+    model = nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(3, 2))
+    data = (torch.randn(6, 3), torch.arange(6) % 2)
+    with pytest.raises(MeasureNotApplicableError, match="layers that are used once, but 0 is called again"):
+        spectral_complexity(TrainedModel(model, data))

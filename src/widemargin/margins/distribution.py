@@ -12,9 +12,10 @@ import torch.distributed as dist
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, SequentialSampler
 
 from widemargin.errors import InvalidInputError, InvalidLogitsError, RunError
-from widemargin.layers import choose_layers, tapped
+from widemargin.layers import INPUT, NUM_HIDDEN_POINTS, choose_layers, tapped
 from widemargin.margins.signature import Fences, Keep, Statistics, summarized
 from widemargin.margins.total_variation import TotalVariation
 from widemargin.trained_model import TrainedModel, checked_logits
@@ -191,22 +192,27 @@ def margin_distribution(
     """
     if not norm >= 1:
         raise InvalidInputError(f"norm must be the p ≥ 1 of a p-norm, got {norm}. Use 2, or float('inf').")
-    if epsilon < 0 or (epsilon > 0 and norm != 2):
+    if not epsilon >= 0 or (epsilon > 0 and norm != 2):
         raise InvalidInputError(f"epsilon must be 0, or positive with norm 2, got {epsilon} with norm {norm}.")
     dual = 1.0 if norm == torch.inf else torch.inf if norm == 1 else norm / (norm - 1)
     choice = choose_layers(trained, layers)
     rank, num_processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    if num_processes > 1:
+        _refuse_shuffling(trained.train_data)
     variations = [TotalVariation() for _ in choice.names]
+    are_probabilities = True
     shapes: dict[str, torch.Size] = {}
     measured = _Rows(1 + len(choice.names))  # output margin and distances
     problem: Exception | None = None
     with trained.borrowed() as network, tapped(network, choice.names) as activations, torch.enable_grad():
-        caveats = _caveats(network)
+        was_searched = layers == "auto" and not hasattr(network, "margin_layers")
+        caveats = _caveats(network, choice.names if was_searched else None)
         try:
             for index, (batch, labels) in enumerate(trained.batches("train")):
                 if index % num_processes != rank:
                     continue
                 logits = checked_logits(trained.logits(batch), labels)
+                are_probabilities = are_probabilities and _look_like_probabilities(logits)
                 score = output_margins(logits, labels)
                 points = [_checked_point(name, activations, shapes, len(labels)) for name in choice.names]
                 gradients = torch.autograd.grad(score.sum(), points)
@@ -227,6 +233,11 @@ def margin_distribution(
     else:
         table = measured.table()
         total_variation = [variation.value for variation in variations]
+    if are_probabilities and measured.batches:
+        caveats += (
+            "The network's outputs look like probabilities; margins belong to logits. Hand over a forward that stops "
+            "in front of the softmax.",
+        )
     vanishing = int(np.isinf(table[:, 1:]).any(axis=1).sum())
     if vanishing:
         caveats += (
@@ -250,6 +261,8 @@ def _distances(score: Tensor, gradient: Tensor, order: float, epsilon: float) ->
     if flat.dtype in (torch.float16, torch.bfloat16):
         flat = flat.float()
     norms = torch.linalg.vector_norm(flat, ord=order, dim=1).double()
+    if bool((extreme := (norms < 1e-15) | (norms > 1e15)).any()):  # squares of single precision end near there
+        norms[extreme] = torch.linalg.vector_norm(flat[extreme].double(), ord=order, dim=1)
     if not bool(torch.isfinite(norms).all()):
         raise InvalidLogitsError(
             f"gradients of the logits must be finite, got NaN or infinity for {int((~torch.isfinite(norms)).sum())} "
@@ -278,18 +291,41 @@ def _checked_point(
     return point
 
 
-def _caveats(network: nn.Module) -> tuple[str, ...]:
+def _look_like_probabilities(logits: Tensor) -> bool:
+    sums = logits.detach().sum(dim=1)
+    return bool((logits >= 0).all()) and bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-3))
+
+
+def _refuse_shuffling(data: object) -> None:
+    if isinstance(data, DataLoader) and not isinstance(data.sampler, SequentialSampler):
+        raise InvalidInputError(
+            "on several processes train_data must come in the same order everywhere, got a DataLoader with a "
+            f"{type(data.sampler).__name__}. Hand over a loader with shuffle=False."
+        )
+
+
+def _caveats(network: nn.Module, chosen: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return what is to be said of a network, and of its layers where those were searched for."""
+    caveats = []
     by_batch = [
         name
         for name, module in network.named_modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
     ]
-    if not by_batch:
-        return ()
-    return (
-        f"{', '.join(by_batch)} normalize by the statistics of each batch (track_running_stats=False): margins "
-        "depend on how the data is batched.",
-    )
+    if by_batch:
+        caveats.append(
+            f"{', '.join(by_batch)} normalize by the statistics of each batch (track_running_stats=False): margins "
+            "depend on how the data is batched."
+        )
+    if any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in network.parameters()):
+        caveats.append("The network computes in half precision: margins near 0 are rounding. Measure model.float().")
+    num_hidden = NUM_HIDDEN_POINTS if chosen is None else sum(name != INPUT for name in chosen)
+    if num_hidden < NUM_HIDDEN_POINTS:
+        caveats.append(
+            f"Only {num_hidden} of {NUM_HIDDEN_POINTS} hidden points were found that all information passes through, "
+            "so the signature is shorter than 20 numbers. Name layers with layers=[…] for more."
+        )
+    return tuple(caveats)
 
 
 class _Rows:

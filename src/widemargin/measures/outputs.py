@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from widemargin.margins import output_margins
 from widemargin.trained_model import TrainedModel, checked_logits
 
 __all__ = ["Performance", "performance"]
@@ -33,7 +34,7 @@ def performance(trained: TrainedModel, split: str = "train") -> Performance:
     with trained.borrowed(), torch.no_grad():
         for batch, labels in trained.batches(split):
             logits = checked_logits(trained.logits(batch), labels)
-            num_correct += int((logits.argmax(dim=1) == labels).sum())
+            num_correct += int((output_margins(logits, labels) > 0).sum())  # a tie is a mistake
             loss += float(trained.loss(logits, labels).double().sum())
             num_examples += len(labels)
     return Performance(num_correct / num_examples, loss / num_examples, num_examples)

@@ -99,8 +99,11 @@ def _linear_maps(trained: TrainedModel) -> list[_LinearMap]:
     alive: list[Tensor] = []  # keeps the ids of outputs from being used again
 
     def note(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if all(earlier is not module for _, earlier in order):
-            order.append((name, module))
+        if any(earlier is module for _, earlier in order):
+            raise MeasureNotApplicableError(
+                f"the spectral complexity is defined for layers that are used once, but {name} is called again."
+            )
+        order.append((name, module))
         if isinstance(module, NORMS) and (known := (id(inputs[0]), inputs[0]._version)) in producer:
             behind[name] = producer[known]
         if isinstance(module, LINEAR):

@@ -17,13 +17,14 @@ from widemargin.figures import (
 )
 from widemargin.figures.margins import central_range
 from widemargin.margins import MarginDistribution
-from widemargin.prediction import ABLATIONS, Score, ablation_scores
+from widemargin.prediction import ABLATIONS, GapPredictor, Score, ablation_scores, features_of, kfold_r2
 from widemargin.zoo import Run, Zoo, zoo_table
 
 __all__ = ["Findings", "Portrait", "zoo_findings"]
 
 PAPER, RIDGE = ABLATIONS[0], ABLATIONS[1]
 WELL_FITTED = 0.99
+MIN_DATA_SETTINGS = 4
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Portrait:
     train_accuracy: float
     test_accuracy: float
     num_train: int
+    data: str
     densities: tuple[Density, ...]
     statistics: tuple[OrderStatistics, ...]
 
@@ -104,6 +106,19 @@ class Findings:
     def same_data_noise_r2(self) -> float:
         """As :attr:`test_noise_r2`, for what is left of the gaps when each data setting's mean is taken off."""
         return 1 - (1 - self.test_noise_r2) / (1 - self.data_share) if self.data_share < 1 else np.nan
+
+    @property
+    def unseen_data_r2(self) -> float | None:
+        """R² of the predictor on data settings that were left out of its fit; None where there are too few."""
+        usable = self.usable
+        if usable["data"].nunique() < MIN_DATA_SETTINGS:
+            return None
+        ablation = next(ablation for ablation in ABLATIONS if ablation.name == self.predictor)
+        predictor = GapPredictor(ablation.transform, ablation.regularization)
+        gap = usable["gap"].to_numpy(dtype=np.float64)
+        return kfold_r2(
+            predictor, features_of(ablation, usable).to_numpy(), gap, groups=usable["data"].to_numpy()
+        ).value
 
     @property
     def repeat_r2(self) -> float:
@@ -191,6 +206,7 @@ def _portrait(
         train_accuracy=float(row["train_accuracy"]),
         test_accuracy=float(row["test_accuracy"]),
         num_train=int(row["num_train"]),
+        data=str(row["data"]),
         densities=tuple(margin_densities(margins, ranges)),
         statistics=tuple(order_statistics(margins)),
     )

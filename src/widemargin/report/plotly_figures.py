@@ -14,7 +14,7 @@ from widemargin.report.findings import Findings, Portrait, configuration_parts
 __all__ = ["density_figure", "order_statistics_figure", "predicted_gap_figure"]
 
 WELL, BADLY = "#1b9e77", "#d95f02"
-ACTUAL = "#7570b3"
+ACTUAL = "#8580c8"
 
 
 def density_figure(portrait: Portrait, color: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def order_statistics_figure(portraits: Sequence[Portrait], colors: Sequence[str]
     for portrait, color in zip(portraits, colors, strict=True):
         statistics = portrait.statistics
         figure.add_box(
-            name=f"{portrait.title} (gap {portrait.train_accuracy - portrait.test_accuracy:.1%})",
+            name=f"{portrait.title} (gap {100 * (portrait.train_accuracy - portrait.test_accuracy):.1f} %)",
             x=[s.layer for s in statistics],
             lowerfence=[s.lower_fence for s in statistics],
             q1=[s.q1 for s in statistics],
@@ -56,7 +56,7 @@ def order_statistics_figure(portraits: Sequence[Portrait], colors: Sequence[str]
             line={"color": color},
         )
     figure.update_xaxes(title_text="layer")
-    figure.update_yaxes(title_text="normalized margin (log scale)", type="log", dtick=1, exponentformat="power")
+    figure.update_yaxes(title_text="normalized margin (log scale)", type="log", dtick="D2", tickformat=".2g")
     return _plain(figure, height=420, boxmode="group", legend=_legend_below())
 
 
