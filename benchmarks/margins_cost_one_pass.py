@@ -8,9 +8,7 @@ Memory: the peak of a fresh process at two sizes of the training set, less that 
 """
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from record import record
 from torch.utils.data import Dataset
 
 from widemargin import TrainedModel, margin_distribution
@@ -150,7 +149,6 @@ def main() -> None:
     if arguments.peak:
         print(peak_memory(int(arguments.peak[0]), arguments.peak[1]))
         return
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     result = {
         "claim": __doc__.partition("\n")[0],
         "network": "NiN, width 192, 3x32x32, BatchNorm",
@@ -158,15 +156,8 @@ def main() -> None:
         "one_thread": timed(1000, arguments.repeats, threads=1),
         "two_threads": timed(1000, arguments.repeats, threads=2),
         "memory": memory((2_000, 50_000)),
-        "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {platform.system()}, 2 cores",
-        "commit": commit.stdout.strip(),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    record(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ residual of left-out predictions by hyperparameter, which shows what margins mis
 """
 
 import argparse
-import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from record import record
 
 from widemargin.prediction import (
     ABLATIONS,
@@ -60,7 +59,6 @@ def main() -> None:
         for value, part in table.groupby(column):
             name = f"{column.removeprefix('hp.')} = {value}"
             by_value[name] = {**scores(part), "mean_residual": float(left[part.index].mean())}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     result = {
         "zoo": findings.name,
         "all": scores(table),
@@ -68,13 +66,8 @@ def main() -> None:
         "r2_left_by_repeats": findings.repeat_r2,
         "residual_std": float(left.std()),
         "by_value": by_value,
-        "commit": commit.stdout.strip(),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    record(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ takes is told apart.
 """
 
 import argparse
-import json
-import platform
 import random
 import subprocess
 import sys
@@ -18,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from record import record
 
 from widemargin import data, networks
 from widemargin.training import fit
@@ -94,7 +93,6 @@ def main() -> None:
     wall, measuring = zoo_seconds(arguments.networks)
     bare_after = bare_seconds(arguments.networks)
     plain = (bare_before + bare_after) / 2
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     result = {
         "claim": __doc__.partition("\n")[0],
         "study": STUDY,
@@ -105,15 +103,8 @@ def main() -> None:
         "measuring_seconds": measuring,
         "harness_share": (wall - measuring) / plain - 1,
         "measuring_share": measuring / plain,
-        "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {platform.system()}, 2 cores",
-        "commit": commit.stdout.strip(),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n")
+    record(result, arguments.out)
 
 
 if __name__ == "__main__":
