@@ -304,7 +304,7 @@ def test_measures_a_network_of_a_factory_on_arrays(
         ),
         (["factories:Net", "--data", "digits", "--weights", "factories.py"], "--weights factories.py must fit"),
         (["factories:Net", "--data", "factories:data", "--layers", "conv1"], "conv1"),
-        (["factories:Net", "--data", "factories:data", "--layers", ""], "''"),
+        (["factories:Net", "--data", "factories:data", "--layers", ""], "layers must name at least one layer"),
         (["factories:Net", "--data", "factories:data", "--norm", "0.5"], "norm must be the p ≥ 1"),
         (["factories:Net", "--data", "factories:data", "--norm", "nan"], "norm must be the p ≥ 1"),
         (["factories:constant", "--data", "factories:data"], "is the same for every example"),

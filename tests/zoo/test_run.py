@@ -140,7 +140,7 @@ def test_a_finished_run_is_returned_as_it_is(
     "training",
     [
         {"optimizer": "sgd", "lr": 1e6, "num_steps": 30},  # the loss becomes NaN
-        {"optimizer": "sgd", "lr": 1e10, "num_steps": 1},  # parameters are finite, logits are not
+        {"optimizer": "sgd", "lr": 1e14, "num_steps": 1},  # parameters are finite, logits are not
     ],
 )
 def test_a_diverged_network_is_written_down_as_such(
