@@ -64,6 +64,9 @@ def main() -> None:
         "all": scores(table),
         "r2_left_by_test_noise": findings.test_noise_r2,
         "r2_left_by_repeats": findings.repeat_r2,
+        "share_of_variance_between_data_settings": findings.data_share,
+        "same_data_r2_left_by_test_noise": findings.same_data_noise_r2,
+        "r2_on_data_settings_left_out": findings.unseen_data_r2,
         "residual_std": float(left.std()),
         "by_value": by_value,
     }
