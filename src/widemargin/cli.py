@@ -139,9 +139,7 @@ def measure(
     except WidemarginError:
         raise
     except Exception as error:  # whatever the user's network and data raise
-        raise InvalidInputError(
-            f"{target} cannot be measured on this data: {type(error).__name__}: {error}"
-        ) from error
+        raise InvalidInputError(f"the network must take the data, but: {_said(error)}") from error
     answer: dict[str, Any] = {
         "target": target,
         "num_examples": distribution.num_examples,
@@ -298,15 +296,7 @@ def _trained(target: str, weights: Path | None, data: str | None) -> "TrainedMod
         except Exception as error:  # the file system, safetensors and torch each have error types of their own
             raise InvalidInputError(f"--weights {weights} must fit the network, but: {error}") from None
     train, test = _read_data(data)
-    trained = TrainedModel(network, train, test)
-    try:
-        with trained.borrowed(), torch.no_grad():
-            trained.logits(next(trained.batches())[0])
-    except WidemarginError:
-        raise
-    except Exception as error:  # whatever the user's network and data raise
-        raise InvalidInputError(f"the network must take the data, but: {_said(error)}") from None
-    return trained
+    return TrainedModel(network, train, test)
 
 
 def _read_data(source: str) -> tuple[Any, Any]:

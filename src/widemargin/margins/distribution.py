@@ -12,7 +12,7 @@ import torch.distributed as dist
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from widemargin.errors import InvalidInputError, InvalidLogitsError, RunError
 from widemargin.layers import INPUT, NUM_HIDDEN_POINTS, choose_layers, tapped
@@ -200,7 +200,6 @@ def margin_distribution(
     if num_processes > 1:
         _refuse_shuffling(trained.train_data)
     variations = [TotalVariation() for _ in choice.names]
-    are_probabilities = True
     shapes: dict[str, torch.Size] = {}
     measured = _Rows(1 + len(choice.names))  # output margin and distances
     problem: Exception | None = None
@@ -212,7 +211,7 @@ def margin_distribution(
                 if index % num_processes != rank:
                     continue
                 logits = checked_logits(trained.logits(batch), labels)
-                are_probabilities = are_probabilities and _look_like_probabilities(logits)
+                measured.are_probabilities &= _look_like_probabilities(logits)
                 score = output_margins(logits, labels)
                 points = [_checked_point(name, activations, shapes, len(labels)) for name in choice.names]
                 gradients = torch.autograd.grad(score.sum(), points)
@@ -228,12 +227,12 @@ def margin_distribution(
                 raise
             problem = error  # the others wait for this process: tell them before stopping
     if num_processes > 1:
-        table = _gathered(measured, problem)
+        table, are_probabilities = _gathered(measured, problem)
         total_variation = [variation.all_reduced(trained.device) for variation in variations]
     else:
-        table = measured.table()
+        table, are_probabilities = measured.table(), measured.are_probabilities
         total_variation = [variation.value for variation in variations]
-    if are_probabilities and measured.batches:
+    if are_probabilities:
         caveats += (
             "The network's outputs look like probabilities; margins belong to logits. Hand over a forward that stops "
             "in front of the softmax.",
@@ -297,10 +296,13 @@ def _look_like_probabilities(logits: Tensor) -> bool:
 
 
 def _refuse_shuffling(data: object) -> None:
-    if isinstance(data, DataLoader) and not isinstance(data.sampler, SequentialSampler):
+    if not isinstance(data, DataLoader) or isinstance(data.dataset, IterableDataset):
+        return
+    if not isinstance(data.sampler, SequentialSampler) or type(data.batch_sampler) not in (BatchSampler, type(None)):
         raise InvalidInputError(
             "on several processes train_data must come in the same order everywhere, got a DataLoader with a "
-            f"{type(data.sampler).__name__}. Hand over a loader with shuffle=False."
+            f"{type(data.sampler).__name__} and a {type(data.batch_sampler).__name__}. "
+            "Hand over a loader with shuffle=False."
         )
 
 
@@ -338,6 +340,7 @@ class _Rows:
         self.num_columns = num_columns
         self.values = array("d")
         self.batches: list[tuple[int, int]] = []  # number of the batch, and of its rows
+        self.are_probabilities = True  # as far as was seen
 
     def append(self, batch: int, rows: Float[Tensor, "examples columns"]) -> None:
         self.values.frombytes(rows.cpu().numpy().tobytes())
@@ -347,17 +350,18 @@ class _Rows:
         return np.frombuffer(self.values, dtype=np.float64).reshape(-1, self.num_columns)
 
 
-def _gathered(measured: _Rows, problem: Exception | None) -> Doubles:
-    """Return every process's rows in the order of the batches; raise where any process failed."""
+def _gathered(measured: _Rows, problem: Exception | None) -> tuple[Doubles, bool]:
+    """Return all rows in the order of the batches, and whether all saw probabilities; raise if a process failed."""
     shares: list[Any] = [None] * dist.get_world_size()
     failure = None if problem is None else f"{type(problem).__name__}: {problem}"
-    dist.all_gather_object(shares, (measured.batches, measured.table(), failure))
+    dist.all_gather_object(shares, (measured.batches, measured.table(), measured.are_probabilities, failure))
     if problem is not None:
         raise problem
     by_batch: dict[int, Doubles] = {}
-    for rank, (batches, table, failed) in enumerate(shares):
+    for rank, (batches, table, _, failed) in enumerate(shares):
         if failed is not None:
             raise RuntimeError(f"process {rank} failed while measuring margins: {failed}")
         ends = np.cumsum([num_rows for _, num_rows in batches])[:-1]
         by_batch |= {batch: rows for (batch, _), rows in zip(batches, np.split(table, ends), strict=False)}
-    return np.concatenate([by_batch[batch] for batch in sorted(by_batch)])
+    table = np.concatenate([by_batch[batch] for batch in sorted(by_batch)])
+    return table, all(seen for _, _, seen, _ in shares)
