@@ -290,7 +290,7 @@ def test_measures_a_network_of_a_factory_on_arrays(
         (["factories:fails", "--data", "digits"], "RuntimeError: no luck"),
         (["factories:nonsense", "--data", "digits"], "must return a torch.nn.Module, got int"),
         (["factories:narrow", "--data", "factories:data"], "the network must take the data, but: RuntimeError"),
-        (["factories:binary", "--data", "factories:data"], "logits must have at least 2 classes, got 1"),
+        (["factories:binary", "--data", "factories:data"], r"from 0 to below 2 \(the number of logits\)"),
         (["factories:nan", "--data", "factories:data"], "logits must be finite"),
         (["factories:Net", "--data", "nowhere"], "--data must be one of digits, an .npz file or module:factory"),
         (["factories:Net", "--data", "none.npz"], "--data none.npz must be an .npz with arrays .* No such file"),

@@ -327,3 +327,42 @@ def test_refuses_a_distributed_sampler():
     loader = DataLoader(data, sampler=DistributedSampler(data, num_replicas=2, rank=0))
     with pytest.raises(InvalidInputError, match="Hand over a plain loader"):
         margin_distribution(TrainedModel(images_network(), loader))
+
+
+def test_logits_at_other_parameters_are_those_of_an_edited_copy():
+    model = prepared()
+    trained = TrainedModel(model, images())
+    edited = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        edited[5].weight.mul_(2)
+        edited[1].running_mean.add_(1)
+    other = {"5.weight": edited[5].weight, "1.running_mean": edited[1].running_mean}
+    before = snapshot(model)
+    with trained.borrowed():
+        found = trained.logits_at(other, [images()[0]])
+    assert_same(before, snapshot(model))
+    torch.testing.assert_close(found, edited(images()[0]))
+
+
+def test_parameters_come_back_when_a_function_call_is_cut_short():
+    model = prepared()
+    before = snapshot(model)
+
+    def interrupted():
+        with TrainedModel(model, images()).borrowed() as network:
+            network[5]._parameters["weight"] = torch.zeros(3, 144)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert_same(before, snapshot(model))
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_one_logit_stands_for_two(shape):
+    class OneLogit(nn.Module):
+        def forward(self, inputs):
+            return inputs.view(shape)
+
+    logits = TrainedModel(OneLogit(), []).logits([torch.arange(4.0)])
+    assert torch.equal(logits, torch.stack([torch.zeros(4), torch.arange(4.0)], dim=1))

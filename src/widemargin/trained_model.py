@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from widemargin.errors import EmptyDataError, InvalidInputError, InvalidLabelsError, InvalidLogitsError
@@ -41,7 +42,8 @@ class TrainedModel:
             pair of tensors ``(inputs, labels)``.
         test_data: Fresh examples in any of the same forms, if there are any.
         loss: Function of logits [examples, classes] and labels [examples] that returns one number per
-            example.
+            example. A network with one logit z of the second class (shape [examples] or [examples, 1]) stands for
+            the two logits (0, z) here as everywhere, so that cross-entropy is the logistic loss.
         forward: Function of the model and a batch that returns logits [examples, classes]. Default: the
             first entry of a tuple, or the entries of a mapping but the labels by keyword; of the output a
             tensor, the ``logits`` of an object or mapping, or the first entry of a tuple.
@@ -144,6 +146,21 @@ class TrainedModel:
                 f"the network must return logits as a tensor, got {type(logits).__name__}. Hand over "
                 "forward=lambda model, batch: … that picks them out."
             )
+        return two_logits(logits) if logits.ndim == 1 or logits.shape[1:] == (1,) else logits
+
+    def logits_at(self, parameters: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """Return the logits of one batch with other parameters in place of the network's own.
+
+        The network is not edited: this is a function of the parameters, to be differentiated and vectorized. Call
+        it while the network is :meth:`borrowed`.
+
+        Args:
+            parameters: Tensors by the names of ``network.named_parameters()`` and, where wanted,
+                ``named_buffers()``; those not named stay the network's own.
+            batch: One batch as :meth:`batches` yields it.
+        """
+        inner = {f"network.{name}": value for name, value in parameters.items()}
+        logits: Tensor = functional_call(_Functional(self), inner, (batch,))
         return logits
 
     @contextmanager
@@ -152,6 +169,7 @@ class TrainedModel:
         network = self.network
         modes = [(module, module.training) for module in network.modules()]
         names = [(module, set(module._buffers)) for module in network.modules()]
+        parameters = [(module, dict(module._parameters)) for module in network.modules()]
         buffers = [
             (module, name, buffer, None if buffer is None else buffer.detach().clone())
             for module in network.modules()
@@ -169,6 +187,8 @@ class TrainedModel:
             finally:
                 for module, training in modes:
                     module.training = training
+                for module, own in parameters:  # Ctrl-C may come while a function call has others in their place
+                    module._parameters.update(own)
                 for module, known in names:
                     for late in [name for name in module._buffers if name not in known]:
                         del module._buffers[late]
@@ -194,6 +214,24 @@ class TrainedModel:
         return [generator for generator in found if isinstance(generator, torch.Generator)]
 
 
+class _Functional(nn.Module):
+    """The network's way from a batch to logits as a module, so that its parameters can be exchanged by name."""
+
+    def __init__(self, trained: TrainedModel) -> None:
+        super().__init__()
+        self.network = trained.network
+        self.trained = trained
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self.trained.logits(batch)
+
+
+def two_logits(logits: Tensor) -> Tensor:
+    """Return one logit of the second class, [examples] or [examples, 1], as the two logits (0, z)."""
+    column = logits.reshape(-1, 1)
+    return torch.cat([torch.zeros_like(column), column], dim=1)
+
+
 def checked_logits(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the logits in at least single precision, or say what is wrong with them or the labels.
 
@@ -210,14 +248,14 @@ def checked_logits(logits: Tensor, labels: Tensor) -> Tensor:
     num_classes = logits.shape[1]
     if num_classes < 2:
         raise InvalidLogitsError(
-            f"logits must have at least 2 classes, got {num_classes}. For one logit z of the second class, "
-            "hand over a forward that returns torch.cat([torch.zeros_like(z), z], dim=1)."
+            f"logits must have one column per class (or be one logit per example for two classes), got {num_classes} "
+            "columns. Hand over forward=lambda model, batch: … that returns that table."
         )
     if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise InvalidLabelsError(
             "labels must be one integer class index per example, got "
-            f"{str(labels.dtype).removeprefix('torch.')} of shape {list(labels.shape)}. Turn one-hot rows "
-            "into indices with labels.argmax(1); soft labels have no margin."
+            f"{str(labels.dtype).removeprefix('torch.')} of shape {list(labels.shape)}. Turn labels 0.0 and 1.0 into "
+            "integers with labels.long(), one-hot rows with labels.argmax(1); soft labels have no margin."
         )
     if len(labels) != len(logits):
         raise InvalidLabelsError(

@@ -361,7 +361,7 @@ ERRORS = {
         "NaN or infinity for 2 of 2",
     ),
     "infinite": ((Constant(torch.tensor([[0.0, INF], [0.0, 1.0]])), TWO), InvalidLogitsError, "infinity for 1 of 2"),
-    "one class": ((nn.Linear(2, 1), TWO), InvalidLogitsError, "must have at least 2 classes, got 1"),
+    "no class": ((Constant(torch.zeros(2, 0)), TWO), InvalidLogitsError, "one column per class .* got 0 columns"),
     "three dimensions": ((Constant(torch.zeros(2, 2, 2)), TWO), InvalidLogitsError, r"float32 of shape \[2, 2, 2\]"),
     "integers": (
         (nn.Sequential(LINEAR, nn.Softmax(1)), (TWO[0], TWO[0])),
@@ -434,3 +434,24 @@ def test_says_so_where_a_later_batch_takes_another_path():
 
     with pytest.raises(InvalidInputError, match="layer 'left' must be reached in every forward pass"):
         margin_distribution(TrainedModel(Branching(), [TWO, (-TWO[0], TWO[1])]), "left")
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_one_logit_is_the_second_class_against_zero(shape):
+    torch.manual_seed(0)
+    linear = nn.Linear(5, 1)
+
+    class OneLogit(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = linear
+
+        def forward(self, inputs):
+            return self.linear(inputs).view(shape)
+
+    inputs, labels = torch.randn(30, 5), torch.arange(30) % 2
+    found = margin_distribution(TrainedModel(OneLogit(), (inputs, labels)), ["input"], epsilon=0.0)
+    score = linear(inputs).squeeze(1) * (2 * labels - 1)
+    torch.testing.assert_close(torch.from_numpy(found.output_margins), score.detach().double(), rtol=1e-5, atol=1e-6)
+    expected = (score / linear.weight.norm()).detach().double()
+    torch.testing.assert_close(torch.from_numpy(found.distances[:, 0].copy()), expected, rtol=1e-5, atol=1e-6)
