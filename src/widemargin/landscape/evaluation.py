@@ -1,0 +1,201 @@
+"""Loss and accuracy of one network at many points of its parameter space."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import vmap
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from widemargin.margins import output_margins
+from widemargin.parameters import ParameterSpace
+from widemargin.trained_model import Batch, TrainedModel, checked_logits
+
+__all__ = ["BatchNormStatistics", "Evaluation", "PointValues"]
+
+Doubles: TypeAlias = NDArray[np.float64]
+BatchNormStatistics: TypeAlias = Literal["kept", "re-estimated"]
+
+HELD_BYTES = 2**28
+"""Data up to this size is read once and held; larger data is read again for every pass."""
+
+FLOATS_AT_ONCE = 2**19
+"""Points are taken at once until their largest activations reach this: what a core's cache holds."""
+
+
+@dataclass(frozen=True, eq=False)
+class PointValues:
+    """Mean loss and accuracy [share] at points of parameter space, over one split of the data."""
+
+    losses: Float[Doubles, " points"]
+    accuracies: Float[Doubles, " points"]
+
+
+class Evaluation:
+    """The mean loss and the accuracy as functions of all parameters; use it while the network is borrowed.
+
+    Small networks are evaluated at many points at once (``torch.func.vmap``), others point by point; the values are
+    the same. Loss and accuracy that are not finite are returned as they are.
+
+    Args:
+        trained: The network and its data.
+        split: ``"train"`` or ``"test"``.
+        batch_norm: ``"kept"`` uses the BatchNorm statistics of the trained network everywhere; ``"re-estimated"``
+            takes fresh ones over the training data at each point, one more pass each.
+
+    Attributes:
+        space: The parameters.
+        center: The network's own parameters, flat.
+        num_evaluations: Points evaluated so far, each one pass over the data.
+        why_one_by_one: Why points are not taken at once, where vectorizing them was tried and failed; else empty.
+
+    Raises:
+        InvalidLogitsError: The network's own output is no finite table of logits.
+        InvalidLabelsError: Labels are out of range or not integers.
+    """
+
+    def __init__(
+        self, trained: TrainedModel, *, split: str = "train", batch_norm: BatchNormStatistics = "kept"
+    ) -> None:
+        self.trained = trained
+        self.space = ParameterSpace.of(trained.network)
+        self.center = self.space.flat(trained.network)
+        self.num_evaluations = 0
+        self.why_one_by_one = ""
+        self._split = split
+        self._held: list[tuple[Batch, Tensor]] | None = None
+        self._norms = [module for module in trained.network.modules() if _has_statistics(module)]
+        self._fresh_statistics = batch_norm == "re-estimated" and bool(self._norms)
+        largest = self._look()
+        self.points_at_once = 1 if self._fresh_statistics else _points_at_once(self.space.num_parameters, largest)
+
+    def at(self, points: Float[Tensor, "points parameters"]) -> PointValues:
+        """Return loss and accuracy at each point, one row of parameters a point."""
+        losses, accuracies = [np.empty(0)], [np.empty(0)]
+        with torch.no_grad():
+            for some in points.split_with_sizes(_chunks(len(points), self.points_at_once)):
+                chunk = self._together(some)
+                losses.append(chunk.losses)
+                accuracies.append(chunk.accuracies)
+        self.num_evaluations += len(points)
+        return PointValues(np.concatenate(losses), np.concatenate(accuracies))
+
+    def _together(self, points: Tensor) -> PointValues:
+        if len(points) > 1 and not self.why_one_by_one:
+            try:
+                return self._sums(self._batches(), points, vectorized=True)
+            except Exception as error:  # whatever in the user's network vmap cannot do
+                self.why_one_by_one = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+                self.points_at_once = 1
+        return self._sums(self._batches(), points, vectorized=False)
+
+    def _sums(self, batches: Iterable[tuple[Batch, Tensor]], points: Tensor, *, vectorized: bool) -> PointValues:
+        totals = torch.zeros(2, len(points), dtype=torch.float64, device=points.device)
+        num_examples = 0
+        buffers = [self._statistics(point) if self._fresh_statistics else {} for point in points]
+        for batch, labels in batches:
+            if vectorized:
+                losses, are_correct = vmap(lambda point, b=batch, y=labels: self._values(point, {}, b, y))(points)
+            else:
+                pairs = [
+                    self._values(point, extra, batch, labels) for point, extra in zip(points, buffers, strict=True)
+                ]
+                losses, are_correct = (torch.stack(part) for part in zip(*pairs, strict=True))
+            totals[0] += losses.double().sum(dim=1)
+            totals[1] += are_correct.double().sum(dim=1)
+            num_examples += len(labels)
+        losses, accuracies = (totals / num_examples).cpu().numpy()
+        return PointValues(losses, accuracies)
+
+    def _values(
+        self, point: Tensor, buffers: Mapping[str, Tensor], batch: Batch, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logits = self.trained.logits_at({**self.space.named(point), **buffers}, batch)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        return self.trained.loss(logits, labels), output_margins(logits, labels) > 0
+
+    def _statistics(self, point: Tensor) -> dict[str, Tensor]:
+        """Return BatchNorm's buffers as the mean over the training batches at this point."""
+        fresh = {
+            name: torch.ones_like(buffer) if name.endswith("running_var") else torch.zeros_like(buffer)
+            for prefix, module in self.trained.network.named_modules()
+            if module in self._norms
+            for name, buffer in ((f"{prefix}.{key}".removeprefix("."), b) for key, b in module.named_buffers())
+        }
+        with _estimating(self._norms):
+            for batch, _ in self.trained.batches("train"):
+                self.trained.logits_at({**self.space.named(point), **fresh}, batch)
+        return fresh
+
+    def _batches(self) -> Iterable[tuple[Batch, Tensor]]:
+        return self.trained.batches(self._split) if self._held is None else self._held
+
+    def _look(self) -> int:
+        """Check the first outputs, hold data that is small, and return the size of the largest activation."""
+        sizes = [0]
+        hooks = [
+            module.register_forward_hook(lambda *call: sizes.append(call[2].numel() if _is_tensor(call[2]) else 0))
+            for module in self.trained.network.modules()
+        ]
+        held: list[tuple[Batch, Tensor]] | None = []
+        num_bytes = 0
+        try:
+            with torch.no_grad():
+                for index, (batch, labels) in enumerate(self.trained.batches(self._split)):
+                    if index == 0:
+                        checked_logits(self.trained.logits(batch), labels)
+                        for hook in hooks:
+                            hook.remove()
+                    num_bytes += _num_bytes(batch)
+                    if num_bytes > HELD_BYTES:
+                        held = None
+                        break
+                    if held is not None:
+                        held.append((batch, labels))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        self._held = held
+        return max(sizes)
+
+
+def _points_at_once(num_parameters: int, largest_activation: int) -> int:
+    return max(1, min(FLOATS_AT_ONCE // max(largest_activation, 1), 16 * FLOATS_AT_ONCE // num_parameters))
+
+
+def _chunks(num: int, size: int) -> list[int]:
+    return [min(size, num - start) for start in range(0, num, size)]
+
+
+def _has_statistics(module: nn.Module) -> bool:
+    return isinstance(module, _BatchNorm) and module.running_mean is not None
+
+
+def _is_tensor(output: object) -> bool:
+    return isinstance(output, Tensor)
+
+
+def _num_bytes(batch: Batch) -> int:
+    if isinstance(batch, Tensor):
+        return batch.nbytes
+    parts = batch.values() if isinstance(batch, Mapping) else batch if isinstance(batch, tuple | list) else ()
+    return sum(map(_num_bytes, parts))
+
+
+@contextmanager
+def _estimating(norms: list[nn.Module]) -> Iterator[None]:
+    """Have BatchNorm take the plain mean of its batches' statistics."""
+    momenta = [module.momentum for module in norms]
+    try:
+        for module in norms:
+            module.training, module.momentum = True, None  # type: ignore[assignment]  # torch: cumulative average
+        yield
+    finally:
+        for module, momentum in zip(norms, momenta, strict=True):
+            module.training, module.momentum = False, momentum
