@@ -6,7 +6,7 @@ from math import prod
 from typing import Literal, TypeAlias
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from widemargin.errors import InvalidInputError
@@ -95,6 +95,10 @@ class ParameterSpace:
             name: part.view(shape).to(dtype)
             for name, part, shape, dtype in zip(self.names, parts, self.shapes, self.dtypes, strict=True)
         }
+
+    def kernels(self) -> Bool[Tensor, " parameters"]:
+        """Return which parameters belong to a weight of two dimensions or more."""
+        return torch.cat([torch.full((prod(shape),), len(shape) >= 2) for shape in self.shapes])
 
     def groups(self, flat: Float[Tensor, " parameters"], normalization: Normalization = "filter") -> ParameterGroups:
         """Return which norm each parameter is measured by at a point of the space.

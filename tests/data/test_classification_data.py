@@ -87,5 +87,5 @@ def test_refuses_what_is_no_share(share):
 
 
 def test_refuses_an_unknown_name():
-    with pytest.raises(InvalidInputError, match="data must be one of digits, got 'mnist'"):
+    with pytest.raises(InvalidInputError, match="data must be one of digits, rings, swiss-roll, got 'mnist'"):
         data.load("mnist")

@@ -49,3 +49,28 @@ def test_build_refuses_what_it_does_not_know():
         networks.build("vgg", num_classes=3, input_shape=(4,), seed=0)
     with pytest.raises(InvalidInputError, match=r"nin needs square images .* got \[4\]"):
         networks.build("nin", num_classes=3, input_shape=(4,), seed=0)
+
+
+def test_the_swiss_roll_network_has_the_papers_number_of_parameters():
+    model = MLP(2, (2,), hidden=networks.SWISS_ROLL_HIDDEN, one_logit=True, initialization="glorot")
+    assert sum(parameter.numel() for parameter in model.parameters()) == 3614
+    assert model(torch.randn(5, 2)).shape == (5, 1)
+
+
+def test_glorot_draws_evenly_up_to_its_bound():
+    torch.manual_seed(0)
+    model = MLP(2, (200,), hidden=(300,), initialization="glorot")
+    for linear in (model.layers[0][0], model.head):
+        bound = (6 / (linear.in_features + linear.out_features)) ** 0.5
+        assert 0.95 * bound < linear.weight.abs().max() <= bound
+        assert (linear.bias == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [({"one_logit": True}, "2 classes apart, got 10"), ({"initialization": "zero"}, "one of he, glorot, got 'zero'")],
+)
+def test_refuses_what_does_not_fit(options, text, monkeypatch):
+    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
+    with pytest.raises(InvalidInputError, match=text):
+        MLP(**options)

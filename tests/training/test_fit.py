@@ -118,7 +118,7 @@ def test_memory_layout_of_images_changes_nothing_but_rounding():
     ("options", "text"),
     [
         ({"optimizer": "lion"}, "optimizer must be adamw or sgd, got 'lion'"),
-        ({"schedule": "step"}, "schedule must be one of cosine, constant, got 'step'"),
+        ({"schedule": "step"}, "schedule must be one of cosine, constant, steps, got 'step'"),
     ],
 )
 def test_names_unknown_options(options, text, monkeypatch):

@@ -136,15 +136,15 @@ def test_trains_on_one_torch_thread_and_restores_their_number(
     tmp_path: Path, small_study: MakeStudy, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     seen: list[int] = []
-    carry_out = execution.carry_out
+    carry_out_together = execution.carry_out_together
 
-    def spy(zoo: Zoo, config: RunConfig) -> Run:
+    def spy(zoo: Zoo, configs: list[RunConfig]) -> list[Run]:
         seen.append(torch.get_num_threads())
         if fails:
             raise KeyboardInterrupt
-        return carry_out(zoo, config)
+        return carry_out_together(zoo, configs)
 
-    monkeypatch.setattr(execution, "carry_out", spy)
+    monkeypatch.setattr(execution, "carry_out_together", spy)
     with pytest.raises(KeyboardInterrupt) if fails else nullcontext():
         train_zoo(small_study(), tmp_path, jobs=1)
     assert seen == [1]

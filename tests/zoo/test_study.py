@@ -214,7 +214,7 @@ def test_names_the_line_of_a_fault_in_the_frame(refused: Refused, text: str, lin
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("data.name", "cifar", "input should be 'digits', got 'cifar'."),
+        ("data.name", "cifar", "input should be 'digits', 'rings' or 'swiss-roll', got 'cifar'."),
         ("data.num_train", "5", "must be from 10 (one of each class) to 1000 (all of digits), got 5."),
         ("data.num_train", "1001", "must be from 10 (one of each class) to 1000 (all of digits), got 1001."),
         ("data.label_corruption", "1.5", "input should be less than or equal to 1, got 1.5."),
@@ -225,7 +225,7 @@ def test_names_the_line_of_a_fault_in_the_frame(refused: Refused, text: str, lin
         ("network.hidden", "[]", "tuple should have at least 1 item after validation, not 0, got []."),
         ("network.hidden", "8", "input should be a valid tuple, got 8."),
         ("training.optimizer", "adam", "input should be 'adamw' or 'sgd', got 'adam'."),
-        ("training.schedule", "step", "input should be 'cosine' or 'constant', got 'step'."),
+        ("training.schedule", "step", "input should be 'cosine', 'constant' or 'steps', got 'step'."),
         ("training.lr", "0", "input should be greater than 0, got 0."),
         ("training.lr", ".inf", "input should be a finite number, got inf."),
         ("training.lr", "2020-01-01", "input should be a valid number, got datetime.date(2020, 1, 1)."),

@@ -20,7 +20,7 @@ STUDY = """\
 name: survival
 base:
   data: {name: digits, num_train: 60}
-  network: {name: mlp, hidden: [12, 12, 12]}
+  network: {name: mlp, hidden: [12, 12, 12], batch_norm: true}
   training: {num_steps: 700, batch_size: 20}
 grid:
   training.lr: [0.001, 0.002, 0.003, 0.004]

@@ -10,6 +10,7 @@ from widemargin.data.classification_data import (
     standardized_images,
 )
 from widemargin.data.digits import digits
+from widemargin.data.toys import concentric_rings, swiss_roll
 from widemargin.errors import InvalidInputError
 
 __all__ = [
@@ -17,10 +18,12 @@ __all__ = [
     "ClassificationData",
     "DataSet",
     "balanced_subset",
+    "concentric_rings",
     "corrupt_labels",
     "digits",
     "load",
     "standardized_images",
+    "swiss_roll",
 ]
 
 
@@ -32,10 +35,13 @@ class DataSet:
     num_train: int
     num_classes: int
     input_shape: tuple[int, ...]
+    can_be_drawn: bool = False
 
 
 DATASETS: Mapping[str, DataSet] = {
     "digits": DataSet(digits, num_train=1000, num_classes=10, input_shape=(1, 8, 8)),
+    "rings": DataSet(concentric_rings, num_train=130, num_classes=2, input_shape=(2,), can_be_drawn=True),
+    "swiss-roll": DataSet(swiss_roll, num_train=200, num_classes=2, input_shape=(2,), can_be_drawn=True),
 }
 
 

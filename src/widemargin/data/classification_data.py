@@ -1,5 +1,6 @@
 """In-memory data for classification: training and test examples as tensors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +23,10 @@ class ClassificationData:
         test_labels: Class indices of the test examples, always clean.
         num_classes: How many classes there are.
         num_corrupted: How many training labels are wrong on purpose.
+        extra_inputs: Inputs of clean examples that are neither trained on nor tested, if there are any.
+        extra_labels: Their class indices.
+        draw: Function of a number and a generator that returns so many fresh inputs and labels, where the
+            distribution itself is known.
     """
 
     train_inputs: Float[Tensor, "examples ..."]
@@ -30,6 +35,9 @@ class ClassificationData:
     test_labels: Int[Tensor, " test_examples"]
     num_classes: int
     num_corrupted: int = 0
+    extra_inputs: Float[Tensor, "extra_examples ..."] | None = None
+    extra_labels: Int[Tensor, " extra_examples"] | None = None
+    draw: Callable[[int, torch.Generator], tuple[Tensor, Tensor]] | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -50,7 +58,7 @@ def standardized_images(images: Float[Tensor, "examples ..."]) -> Float[Tensor, 
 def balanced_subset(data: ClassificationData, num_train: int, *, seed: int) -> ClassificationData:
     """Return the data with fewer training examples, the classes as equal as their sizes allow.
 
-    Subsets of one seed are nested: a larger one holds every smaller one.
+    Subsets of one seed are nested: a larger one holds every smaller one. What is left over becomes extra examples.
 
     Raises:
         InvalidInputError: More examples than there are, or fewer than one a class.
@@ -64,8 +72,15 @@ def balanced_subset(data: ClassificationData, num_train: int, *, seed: int) -> C
     labels = data.train_labels[order]
     one_hot = torch.nn.functional.one_hot(labels, data.num_classes)
     rank_in_class = one_hot.cumsum(dim=0).gather(1, labels.unsqueeze(1)).squeeze(1)
-    kept = order[rank_in_class.argsort(stable=True)[:num_train]].sort().values
-    return replace(data, train_inputs=data.train_inputs[kept], train_labels=data.train_labels[kept])
+    by_rank = order[rank_in_class.argsort(stable=True)]
+    kept, left = by_rank[:num_train].sort().values, by_rank[num_train:].sort().values
+    return replace(
+        data,
+        train_inputs=data.train_inputs[kept],
+        train_labels=data.train_labels[kept],
+        extra_inputs=data.train_inputs[left],
+        extra_labels=data.train_labels[left],
+    )
 
 
 def corrupt_labels(data: ClassificationData, share: float, *, seed: int) -> ClassificationData:

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from widemargin.errors import InvalidInputError
-from widemargin.networks.mlp import MLP
+from widemargin.networks.mlp import MLP, SWISS_ROLL_HIDDEN, Initialization
 from widemargin.networks.nin import NiN
 
-__all__ = ["MLP", "NETWORKS", "NiN", "build"]
+__all__ = ["MLP", "NETWORKS", "SWISS_ROLL_HIDDEN", "Initialization", "NiN", "build"]
 
 NETWORKS: Mapping[str, type[nn.Module]] = {"mlp": MLP, "nin": NiN}
 

@@ -1,15 +1,26 @@
 """Multilayer perceptron."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from math import prod
+from typing import Any, Literal, TypeAlias
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from widemargin.errors import InvalidInputError
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "SWISS_ROLL_HIDDEN", "Initialization"]
+
+Initialization: TypeAlias = Literal["he", "glorot"]
+INITIALIZATIONS: Mapping[str, Callable[[Tensor], Any]] = {
+    "he": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
+    "glorot": nn.init.xavier_uniform_,
+}
+
+SWISS_ROLL_HIDDEN = (23, 16, 26, 32, 28, 31)
+"""Hidden units of the network of Huang et al. 2019 for the swiss roll: 3,614 parameters with one logit."""
 
 
 class MLP(nn.Module):
@@ -21,9 +32,12 @@ class MLP(nn.Module):
         hidden: Units of each hidden layer.
         batch_norm: Whether each hidden layer is followed by BatchNorm.
         dropout: Share of hidden activations dropped while training.
+        one_logit: Whether two classes are told apart by one logit, that of the second class.
+        initialization: ``"he"`` draws weights from He's normal distribution, ``"glorot"`` from Glorot's uniform one.
 
     Raises:
-        InvalidInputError: A layer without units, or a dropout that is no share.
+        InvalidInputError: A layer without units, a dropout that is no share, one logit for other than two classes,
+            or an unknown initialization.
     """
 
     def __init__(
@@ -34,8 +48,16 @@ class MLP(nn.Module):
         hidden: Sequence[int] = (128, 128, 128),
         batch_norm: bool = False,
         dropout: float = 0.0,
+        one_logit: bool = False,
+        initialization: Initialization = "he",
     ) -> None:
         super().__init__()
+        if one_logit and num_classes != 2:
+            raise InvalidInputError(f"one logit tells 2 classes apart, got {num_classes}. Use one_logit=False.")
+        if initialization not in INITIALIZATIONS:
+            raise InvalidInputError(
+                f"initialization must be one of {', '.join(INITIALIZATIONS)}, got {initialization!r}."
+            )
         if any(units < 1 for units in hidden):
             raise InvalidInputError(f"hidden layers must have at least one unit each, got {list(hidden)}.")
         if not 0 <= dropout < 1:
@@ -43,12 +65,15 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList()
         for fan_in, fan_out in pairwise([prod(input_shape), *hidden]):
             linear = nn.Linear(fan_in, fan_out)
-            nn.init.kaiming_normal_(linear.weight, nonlinearity="relu")
+            INITIALIZATIONS[initialization](linear.weight)
             nn.init.zeros_(linear.bias)
             self.layers.append(nn.Sequential(linear, nn.BatchNorm1d(fan_out) if batch_norm else nn.Identity()))
         self.activation = nn.ReLU()
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear([prod(input_shape), *hidden][-1], num_classes)
+        self.head = nn.Linear([prod(input_shape), *hidden][-1], 1 if one_logit else num_classes)
+        if initialization == "glorot":
+            nn.init.xavier_uniform_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
         num_points = min(3, len(hidden))
         points = sorted({round((len(hidden) + 1) * k / (num_points + 1)) for k in range(1, num_points + 1)})
         self.margin_layers = ("input", *(f"layers.{point - 1}" for point in points))

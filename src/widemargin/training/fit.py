@@ -1,8 +1,7 @@
 """Training a classifier on data that is already in memory."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 import torch
@@ -10,44 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from widemargin.errors import InvalidInputError
+from widemargin.training.history import Fit, HistoryRecord, Records
+from widemargin.training.poison import Poison, PoisonStream, step_losses
+from widemargin.training.schedules import Schedule, lr_factor
 
-__all__ = ["Fit", "HistoryRecord", "OptimizerName", "Schedule", "fit"]
+__all__ = ["OptimizerName", "fit"]
 
 OptimizerName: TypeAlias = Literal["adamw", "sgd"]
-Schedule: TypeAlias = Literal["cosine", "constant"]
-
-NUM_RECORDS = 20
-"""How many records of the history a run leaves at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRecord:
-    """Mean over the steps since the record before, as the network stood while it trained."""
-
-    step: int
-    epoch: float
-    loss: float
-    accuracy: float
-    lr: float
-
-    def as_dict(self) -> dict[str, float]:
-        """Return the record by name."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How a training ended.
-
-    Attributes:
-        history: Loss and accuracy along the way.
-        has_diverged: Whether the loss became NaN or infinite; training stopped there.
-        num_steps: Steps that were taken.
-    """
-
-    history: tuple[HistoryRecord, ...]
-    has_diverged: bool
-    num_steps: int
 
 
 def fit(
@@ -59,13 +27,15 @@ def fit(
     lr: float = 1e-3,
     weight_decay: float = 0.0,
     momentum: float = 0.9,
-    batch_size: int = 64,
+    batch_size: int | None = 64,
     num_steps: int = 1000,
     schedule: Schedule = "cosine",
+    gradient_clipping: float | None = None,
+    poison: Poison | None = None,
     seed: int = 0,
     on_record: Callable[[HistoryRecord], None] | None = None,
 ) -> Fit:
-    """Train a network in place by cross-entropy and say how it went.
+    """Train a network in place by cross-entropy, poisoned or not, and say how it went.
 
     The data is gathered batch by batch from memory, in a fresh order each epoch; the last, smaller batch of an
     epoch is used too. Weight decay acts on kernels (two dimensions or more), not on biases and norms: added to
@@ -79,25 +49,30 @@ def fit(
         lr: Learning rate of the first step.
         weight_decay: Strength of weight decay.
         momentum: Momentum of SGD.
-        batch_size: Examples per step.
+        batch_size: Examples per step; ``None`` for all of them.
         num_steps: How many steps to take.
-        schedule: ``"cosine"`` lowers the learning rate to 0 along half a cosine; ``"constant"`` keeps it.
-        seed: Seed of the order and of dropout; torch's own random state stays as it is.
+        schedule: ``"cosine"`` lowers the learning rate to 0 along half a cosine; ``"constant"`` keeps it;
+            ``"steps"`` divides it by ten after 50, 75 and 90 % of the steps.
+        gradient_clipping: Largest norm of the whole gradient; ``None`` for no limit.
+        poison: Examples whose correct classification is punished; clean and poisoned ones go through the network
+            together.
+        seed: Seed of the order, of dropout and of the poison; torch's own random state stays as it is.
         on_record: Called with each record of the history as it is made.
 
     Raises:
         InvalidInputError: An unknown optimizer or schedule, or no training examples.
+
+    Source: the poisoned loss, the schedule ``"steps"`` and clipping are those of Huang et al. 2019 (the steps' places
+    are ours).
     """
     if len(inputs) == 0:
         raise InvalidInputError("training needs at least one example, got none.")
     stepper = _optimizer(network, optimizer, lr, weight_decay, momentum)
-    factor = SCHEDULES.get(schedule)
-    if factor is None:
-        raise InvalidInputError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}.")
-    history: list[HistoryRecord] = []
-    every = max(1, num_steps // NUM_RECORDS)
-    loss_sum, num_correct, num_seen = torch.zeros(()), torch.zeros(()), 0
+    factor = lr_factor(schedule)
+    batch_size = len(inputs) if batch_size is None else batch_size
     num_batches = math.ceil(len(inputs) / batch_size)
+    records = Records(num_steps, num_batches, num_networks=1)
+    stream = None if poison is None else PoisonStream(poison, seed)
     is_image = inputs.ndim == 4
     if is_image:  # a quarter to two fifths of a step's time on a processor
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it so
@@ -109,42 +84,30 @@ def fit(
             if step % num_batches == 0:
                 order = torch.randperm(len(inputs)).to(inputs.device)
             chosen = order[(step % num_batches) * batch_size :][:batch_size]
+            lr_now = lr * factor(step / num_steps)
             for group in stepper.param_groups:
-                group["lr"] = lr * factor(step / num_steps)
-            logits = network(inputs[chosen])
-            loss = nn.functional.cross_entropy(logits, labels[chosen])
+                group["lr"] = lr_now
+            loss, clean, num_correct = step_losses(
+                network,
+                inputs[chosen],
+                labels[chosen],
+                None if stream is None else stream.next(),
+                0.0 if poison is None else poison.factor_at(step / num_steps),
+            )
             stepper.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it bare
+            if gradient_clipping is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), gradient_clipping)
             stepper.step()
-            loss_sum = loss_sum + loss.detach() * len(chosen)
-            num_correct = num_correct + (logits.detach().argmax(dim=1) == labels[chosen]).sum()
-            num_seen += len(chosen)
-            if (step + 1) % every == 0 or step + 1 == num_steps:
-                record = HistoryRecord(
-                    step=step + 1,
-                    epoch=(step + 1) / num_batches,
-                    loss=float(loss_sum) / num_seen,
-                    accuracy=float(num_correct) / num_seen,
-                    lr=lr * factor(step / num_steps),
-                )
-                history.append(record)
+            if records.add(step, clean.unsqueeze(0), num_correct.unsqueeze(0), len(chosen), [lr_now]):
                 if on_record is not None:
-                    on_record(record)
-                loss_sum, num_correct, num_seen = torch.zeros(()), torch.zeros(()), 0
-                if not math.isfinite(record.loss):
+                    on_record(records.histories[0][-1])
+                if records.have_all_diverged:
                     break
     network.eval()
     if is_image:
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as above
-    has_diverged = bool(history) and not math.isfinite(history[-1].loss)
-    has_diverged |= not all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters())
-    return Fit(tuple(history), has_diverged, history[-1].step if history else 0)
-
-
-SCHEDULES: Mapping[str, Callable[[float], float]] = {
-    "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
-    "constant": lambda _: 1.0,
-}
+    return records.fits([all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters())])[0]
 
 
 def _optimizer(

@@ -11,17 +11,19 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from widemargin.errors import RunError
-from widemargin.zoo.run import carry_out
+from widemargin.zoo.run import carry_out_together
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
 
 __all__ = ["Progress", "train_zoo"]
 
 MAX_DEATHS_WITHOUT_PROGRESS = 3
+LARGEST_STACK = 64
+"""Runs that can be trained at once are, up to this many: larger stacks are no faster, and lost together if killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ def train_zoo(
     """Train every run of a study that is not there yet, and return the zoo.
 
     However it was stopped before, it goes on where it was: finished runs are never trained again, half-written
-    ones are swept away. Each worker process uses one torch thread.
+    ones are swept away. Each worker process uses one torch thread. Runs of small networks that differ only in seed,
+    learning rate, weight decay and poison factor are trained together (:func:`widemargin.training.train_stack`).
 
     Args:
         study: The grid of runs.
@@ -90,16 +93,30 @@ def _outcomes(zoo: Zoo, configs: list[RunConfig], jobs: int) -> Iterator[tuple[f
     order = random.Random(0).sample(configs, len(configs))
     with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
         parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
-        yield from parallel(delayed(_work)(zoo, config, os.getpid()) for config in order)
+        tasks = _stacks(order, effective_n_jobs(jobs))
+        for outcomes in parallel(delayed(_work)(zoo, stack, os.getpid()) for stack in tasks):
+            yield from outcomes
 
 
-def _work(zoo: Zoo, config: RunConfig, parent: int) -> tuple[float, bool]:
-    """Carry out one run in a worker."""
+def _stacks(configs: list[RunConfig], num_workers: int) -> list[list[RunConfig]]:
+    """Return what is trained together: equal shares of those that can be stacked, everything else alone."""
+    together: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        together.setdefault(config.stack_key or config.key, []).append(config)
+    tasks = []
+    for group in together.values():
+        num_stacks = max(min(num_workers, len(group)), -(-len(group) // LARGEST_STACK))
+        tasks += [group[first::num_stacks] for first in range(num_stacks)]
+    return tasks
+
+
+def _work(zoo: Zoo, configs: list[RunConfig], parent: int) -> list[tuple[float, bool]]:
+    """Carry out one run, or the runs of one stack, in a worker."""
     if os.getpid() != parent:
         _end_with(parent)
     with _one_torch_thread():
-        result = carry_out(zoo, config).result
-    return float(result["seconds"]), result["status"] == "diverged"
+        results = [run.result for run in carry_out_together(zoo, configs)]
+    return [(float(result["seconds"]), result["status"] == "diverged") for result in results]
 
 
 @cache  # one watch per worker process

@@ -3,6 +3,8 @@
 import json
 import math
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +18,11 @@ from widemargin.errors import InvalidLogitsError, MeasureNotApplicableError, Run
 from widemargin.margins import MarginDistribution, margin_distribution
 from widemargin.measures import input_frobenius_norm, performance, spectral_complexity
 from widemargin.trained_model import TrainedModel
-from widemargin.training import fit
+from widemargin.training import Fit, Poison, fit, train_stack
 from widemargin.zoo.store import Run, Zoo
-from widemargin.zoo.study import RunConfig
+from widemargin.zoo.study import PoisonConfig, RunConfig
 
-__all__ = ["carry_out", "load_trained", "measurements"]
+__all__ = ["carry_out", "carry_out_together", "load_trained", "measurements"]
 
 
 def carry_out(zoo: Zoo, config: RunConfig) -> Run:
@@ -28,43 +30,70 @@ def carry_out(zoo: Zoo, config: RunConfig) -> Run:
 
     A network whose loss or outputs are not finite is written down as diverged.
     """
-    run = Run(zoo.runs_folder / config.key)
-    if (run.folder / "result.json").exists():
-        return run
-    started = time.perf_counter()
-    examples = _examples(config)
-    network = _network(config, examples)
-    with zoo.writing(config) as folder:
-        initial = {name: parameter.detach().clone() for name, parameter in network.state_dict().items()}
-        save_file(initial, folder / "initial.safetensors")
+    return carry_out_together(zoo, [config])[0]
+
+
+def carry_out_together(zoo: Zoo, configs: Sequence[RunConfig]) -> list[Run]:
+    """Train runs of one ``stack_key`` at once, then measure them one by one; as :func:`carry_out` does each alone."""
+    runs = [Run(zoo.runs_folder / config.key) for config in configs]
+    missing = [config for config, run in zip(configs, runs, strict=True) if not (run.folder / "result.json").exists()]
+    if not missing:
+        return runs
+    examples = _examples(missing[0])
+    built = [_network(config, examples) for config in missing]
+    with ExitStack() as stack:
+        folders = [stack.enter_context(zoo.writing(config)) for config in missing]
+        initials = [{name: value.detach().clone() for name, value in n.state_dict().items()} for n in built]
+        for folder, initial in zip(folders, initials, strict=True):
+            save_file(initial, folder / "initial.safetensors")
         begun = time.perf_counter()
-        fitted = fit(
-            network,
-            examples.train_inputs,
-            examples.train_labels,
-            seed=config.seed,
-            **config.training.model_dump(),
-        )
-        training_seconds = time.perf_counter() - begun
-        save_file(network.state_dict(), folder / "weights.safetensors")
-        records = [_without_nan(record.as_dict()) for record in fitted.history]
-        (folder / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-        result: dict[str, Any] = {"status": "diverged"}
-        begun = time.perf_counter()
-        if not fitted.has_diverged and (measured := _measured(_trained(network, examples, initial))):
-            margins, values = measured
-            margins.save(folder / "margins.npz")
-            result = {"status": "finished", **values}
-        result |= {
-            "num_corrupted": examples.num_corrupted,
-            "num_steps": fitted.num_steps,
-            "training_seconds": training_seconds,
-            "measuring_seconds": time.perf_counter() - begun,
-            "seconds": time.perf_counter() - started,
-            "versions": {"widemargin": __version__, "torch": torch.__version__},
-        }
-        (folder / "result.json").write_text(json.dumps(result, indent=2, allow_nan=False))
-    return run
+        fits = _fits(missing, built, examples)
+        training_seconds = (time.perf_counter() - begun) / len(missing)
+        for folder, network, initial, fitted in zip(folders, built, initials, fits, strict=True):
+            _write(folder, _trained(network, examples, initial), fitted, examples.num_corrupted, training_seconds)
+    return runs
+
+
+def _fits(configs: Sequence[RunConfig], built: Sequence[nn.Module], examples: ClassificationData) -> Sequence[Fit]:
+    trainings = [config.training for config in configs]
+    shared = trainings[0].model_dump(exclude={"lr", "weight_decay", "poison"})
+    lrs, decays = [training.lr for training in trainings], [training.weight_decay for training in trainings]
+    poisons, seeds = [_poison(training.poison, examples) for training in trainings], [c.seed for c in configs]
+    inputs, labels = examples.train_inputs, examples.train_labels
+    if len(configs) > 1:
+        stack = train_stack(built, inputs, labels, lr=lrs, weight_decay=decays, poison=poisons, seed=seeds, **shared)
+        return stack.fits
+    (network,) = built
+    return [
+        fit(network, inputs, labels, lr=lrs[0], weight_decay=decays[0], poison=poisons[0], seed=seeds[0], **shared)
+    ]
+
+
+def _poison(config: PoisonConfig, examples: ClassificationData) -> Poison | None:
+    return Poison.of(examples, **config.model_dump()) if config.factor > 0 else None
+
+
+def _write(folder: Path, trained: TrainedModel, fitted: Fit, num_corrupted: int, training_seconds: float) -> None:
+    """Measure a trained network and write what became of it, ``result.json`` last."""
+    save_file(trained.network.state_dict(), folder / "weights.safetensors")
+    records = [_without_nan(record.as_dict()) for record in fitted.history]
+    (folder / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    result: dict[str, Any] = {"status": "diverged"}
+    begun = time.perf_counter()
+    if not fitted.has_diverged and (measured := _measured(trained)):
+        margins, values = measured
+        margins.save(folder / "margins.npz")
+        result = {"status": "finished", **values}
+    measuring_seconds = time.perf_counter() - begun
+    result |= {
+        "num_corrupted": num_corrupted,
+        "num_steps": fitted.num_steps,
+        "training_seconds": training_seconds,
+        "measuring_seconds": measuring_seconds,
+        "seconds": training_seconds + measuring_seconds,
+        "versions": {"widemargin": __version__, "torch": torch.__version__},
+    }
+    (folder / "result.json").write_text(json.dumps(result, indent=2, allow_nan=False))
 
 
 def measurements(trained: TrainedModel) -> dict[str, Any]:

@@ -7,17 +7,28 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from widemargin.data import DATASETS
 from widemargin.errors import StudyError
-from widemargin.training import OptimizerName, Schedule
+from widemargin.networks import Initialization
+from widemargin.training import OptimizerName, PoisonPool, PoisonSchedule, Schedule
 
 __all__ = ["FaultyStudyError", "RunConfig", "Study", "sentence"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch takes
+
+
+LATER_FIELDS = (
+    ("network", "one_logit"),
+    ("network", "initialization"),
+    ("training", "gradient_clipping"),
+    ("training", "poison"),
+)
+"""Fields that came after the first zoos: at their defaults they leave a run's key what it was."""
 
 
 class _Strict(BaseModel):
@@ -27,7 +38,7 @@ class _Strict(BaseModel):
 class DataConfig(_Strict):
     """Which examples a run trains on; the same for all repeats, unless the seed of the choice is an axis."""
 
-    name: Literal["digits"]
+    name: Literal["digits", "rings", "swiss-roll"]
     num_train: PositiveInt | None = None
     label_corruption: Share = 0.0
     seed: Seed = 0
@@ -61,6 +72,17 @@ class MLPConfig(_Strict):
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (128, 128, 128)
     batch_norm: bool = False
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    one_logit: bool = False
+    initialization: Initialization = "he"
+
+
+class PoisonConfig(_Strict):
+    """Options of :class:`widemargin.training.Poison`; a factor of 0 is training without poison."""
+
+    factor: Annotated[float, Field(ge=0)] = 0.0
+    num_examples: PositiveInt = 200
+    pool: PoisonPool = "fresh"
+    schedule: PoisonSchedule = "constant"
 
 
 class TrainingConfig(_Strict):
@@ -70,9 +92,11 @@ class TrainingConfig(_Strict):
     lr: Annotated[float, Field(gt=0)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    batch_size: PositiveInt = 64
+    batch_size: PositiveInt | None = 64
     num_steps: PositiveInt = 1000
     schedule: Schedule = "cosine"
+    gradient_clipping: Annotated[float, Field(gt=0)] | None = None
+    poison: PoisonConfig = PoisonConfig()
 
 
 class RunConfig(_Strict):
@@ -83,15 +107,62 @@ class RunConfig(_Strict):
     training: TrainingConfig = TrainingConfig()
     seed: Seed = 0
 
+    @model_validator(mode="after")
+    def _fits_its_data(self) -> "RunConfig":
+        """Refuse poison and outputs that the data does not allow, before anything is trained."""
+        known, poison = DATASETS[self.data.name], self.training.poison
+        if poison.factor > 0 and poison.pool == "fresh" and not known.can_be_drawn:
+            raise PydanticCustomError(
+                "poison_pool",
+                "training.poison.pool must be fixed on {data}, whose examples are a fixed set: poison is then taken "
+                "from those that num_train leaves over",
+                {"data": self.data.name},
+            )
+        if poison.factor > 0 and poison.pool == "fixed" and self.data.num_train in (None, known.num_train):
+            raise PydanticCustomError(
+                "poison_pool",
+                "data.num_train must leave examples over as the fixed pool of poison, so be less than {num}",
+                {"num": known.num_train},
+            )
+        if isinstance(self.network, MLPConfig) and self.network.one_logit and known.num_classes != 2:
+            raise PydanticCustomError(
+                "one_logit", "network.one_logit needs 2 classes, and {data} has more", {"data": self.data.name}
+            )
+        if isinstance(self.network, NiNConfig) and len(known.input_shape) != 3:
+            raise PydanticCustomError(
+                "images", "network nin needs images, and {data} has none", {"data": self.data.name}
+            )
+        return self
+
     @property
     def key(self) -> str:
         """Identity of the run: a hash of the configuration with every default resolved."""
-        return _hash(self.model_dump(mode="json"))
+        return _hash(self._identity())
 
     @property
     def configuration_key(self) -> str:
         """Identity of the configuration without its seed: the same for all repeats."""
-        return _hash(self.model_dump(mode="json", exclude={"seed"}))
+        return _hash(self._identity(exclude={"seed"}))
+
+    @property
+    def stack_key(self) -> str | None:
+        """The same for all runs that may be trained at once, in one stack; None for one that is trained alone.
+
+        Only multilayer perceptrons gain from it; BatchNorm and dropout forbid it.
+        """
+        if not isinstance(self.network, MLPConfig) or self.network.batch_norm or self.network.dropout > 0:
+            return None
+        own: Any = {"lr": True, "weight_decay": True, "poison": {"factor"}}
+        return _hash(self.model_dump(mode="json", exclude={"seed": True, "training": own}))
+
+    def _identity(self, exclude: Any = None) -> dict[str, Any]:
+        """Return the configuration without later fields that stand at their defaults."""
+        identity = self.model_dump(mode="json", exclude=exclude)
+        for part, name in LATER_FIELDS:
+            field = type(getattr(self, part)).model_fields.get(name)
+            if field is not None and getattr(getattr(self, part), name) == field.default:
+                identity[part].pop(name)
+        return identity
 
 
 class Study(_Strict):

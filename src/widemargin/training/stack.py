@@ -1,0 +1,313 @@
+"""Many small networks of one shape trained at once."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from widemargin.errors import InvalidInputError
+from widemargin.parameters import ParameterSpace
+from widemargin.training.fit import OptimizerName, fit
+from widemargin.training.history import Fit, Records
+from widemargin.training.poison import POISON_BLOCK, Poison, PoisonStream, step_losses
+from widemargin.training.schedules import Schedule, lr_factor
+
+__all__ = ["StackFit", "train_stack", "why_not_stacked"]
+
+T = TypeVar("T")
+Each: TypeAlias = T | Sequence[T]
+"""One value for all networks, or one for each."""
+
+NETWORKS_AT_ONCE = 64
+"""Larger stacks are taken in parts of this many networks: more would not fit a processor's cache."""
+
+
+@dataclass(frozen=True)
+class StackFit:
+    """How the trainings of a stack ended.
+
+    Attributes:
+        fits: How each network's training went.
+        why_one_by_one: Why the networks were trained one after the other; empty where they were stacked.
+    """
+
+    fits: tuple[Fit, ...]
+    why_one_by_one: str
+
+
+def train_stack(
+    networks: Sequence[nn.Module],
+    inputs: Float[Tensor, "examples ..."],
+    labels: Int[Tensor, " examples"],
+    *,
+    optimizer: OptimizerName = "adamw",
+    lr: Each[float] = 1e-3,
+    weight_decay: Each[float] = 0.0,
+    momentum: float = 0.9,
+    batch_size: int | None = None,
+    num_steps: int = 1000,
+    schedule: Schedule = "cosine",
+    gradient_clipping: float | None = None,
+    poison: Each[Poison | None] = None,
+    seed: Each[int] = 0,
+    on_step: Callable[[int], None] | None = None,
+) -> StackFit:
+    """Train many networks of one shape on the same data, all in one computation; what :func:`fit` does to each.
+
+    Parameters are stacked and every step is taken by all networks together, so that small networks no longer wait for
+    Python. What becomes of a network does not depend on what else is in the stack, up to the rounding of sums.
+    Networks with dropout, BatchNorm or anything else that cannot be vectorized are trained one by one.
+
+    Args:
+        networks: Trained in place, left in evaluation mode.
+        inputs: Training inputs, shared by all.
+        labels: Training class indices.
+        optimizer: As for :func:`fit`, like all that follows.
+        lr: Learning rate of the first step, one for all or one for each.
+        weight_decay: Strength of weight decay, one for all or one for each.
+        momentum: Momentum of SGD.
+        batch_size: Examples per step; ``None`` for all of them.
+        num_steps: How many steps to take.
+        schedule: Of the learning rate.
+        gradient_clipping: Largest norm of each network's gradient.
+        poison: One for all or one for each; poison factors and sources may differ, the number of examples may not.
+        seed: Of order and poison, one for all or one for each.
+        on_step: Called with the number of steps taken, now and then.
+
+    Raises:
+        InvalidInputError: No network, networks of different shapes, as many values as neither one nor the networks,
+            or as for :func:`fit`.
+
+    Example:
+        >>> from widemargin.data import swiss_roll
+        >>> from widemargin.networks import build
+        >>> data = swiss_roll()
+        >>> networks = [build("mlp", num_classes=2, input_shape=(2,), seed=seed, hidden=(8,)) for seed in range(3)]
+        >>> stack = train_stack(networks, data.train_inputs, data.train_labels, lr=0.01, num_steps=20, seed=range(3))
+        >>> [fit.num_steps for fit in stack.fits]
+        [20, 20, 20]
+    """
+    num = len(networks)
+    if num == 0:
+        raise InvalidInputError("a stack must hold at least one network, got none.")
+    if len(inputs) == 0:
+        raise InvalidInputError("training needs at least one example, got none.")
+    if optimizer not in UPDATES:
+        raise InvalidInputError(f"optimizer must be adamw or sgd, got {optimizer!r}.")
+    factor = lr_factor(schedule)
+    space = _common_space(networks)
+    lrs, decays, seeds = _each("lr", lr, num), _each("weight_decay", weight_decay, num), _each("seed", seed, num)
+    poisons = _together(_each("poison", poison, num))
+    if why := why_not_stacked(networks[0], inputs):
+        fits = []
+        for index, network in enumerate(networks):
+            fits.append(
+                fit(
+                    network,
+                    inputs,
+                    labels,
+                    optimizer=optimizer,
+                    lr=lrs[index],
+                    weight_decay=decays[index],
+                    momentum=momentum,
+                    batch_size=batch_size,
+                    num_steps=num_steps,
+                    schedule=schedule,
+                    gradient_clipping=gradient_clipping,
+                    poison=poisons[index] if poisons else None,
+                    seed=seeds[index],
+                )
+            )
+            if on_step is not None:
+                on_step((index + 1) * num_steps // num)
+        return StackFit(tuple(fits), why)
+    stack = torch.stack([space.flat(network) for network in networks])
+    update = UPDATES[optimizer](stack, space.kernels().to(stack) * stack.new_tensor(decays).unsqueeze(1), momentum)
+    examples = _Examples(inputs, labels, batch_size, seeds, poisons, num_steps)
+    records = Records(num_steps, examples.num_batches, num)
+    template = networks[0].train()
+    for step in range(num_steps):
+        gradient, losses, num_correct = _gradient(template, space, stack, *examples.take(step))
+        if gradient_clipping is not None:
+            gradient *= (gradient_clipping / (gradient.norm(dim=1, keepdim=True) + 1e-6)).clamp(max=1)
+        lrs_now = [each * factor(step / num_steps) for each in lrs]
+        update(stack, gradient, stack.new_tensor(lrs_now).unsqueeze(1), step + 1)
+        ended = records.add(step, losses, num_correct, examples.num_taken(step), lrs_now)
+        if ended and on_step is not None:
+            on_step(step + 1)
+    for network, flat in zip(networks, stack, strict=True):
+        for name, value in space.named(flat).items():
+            network.get_parameter(name).data.copy_(value)
+        network.eval()
+    return StackFit(records.fits(torch.isfinite(stack).all(dim=1).tolist()), "")
+
+
+def why_not_stacked(network: nn.Module, inputs: Float[Tensor, "examples ..."]) -> str:
+    """Return why such networks are trained one by one, found by trying two at once; empty where they stack."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            return "BatchNorm keeps running statistics, which are not stacked"
+        if isinstance(module, _DropoutNd) and module.p > 0:
+            return "dropout would draw from one random stream for all networks"
+    space = ParameterSpace.of(network)
+    was_training = network.training
+    try:
+        vmap(lambda flat: functional_call(network.train(), space.named(flat), (inputs[:2],)))(
+            space.flat(network).repeat(2, 1)
+        )
+    except Exception as error:  # whatever in the user's network vmap cannot do
+        said = str(error).splitlines()
+        return f"its forward cannot be vectorized ({type(error).__name__}: {said[0] if said else ''})"
+    finally:
+        network.train(was_training)
+    return ""
+
+
+def _common_space(networks: Sequence[nn.Module]) -> ParameterSpace:
+    space = ParameterSpace.of(networks[0])
+    for index, network in enumerate(networks):
+        if ParameterSpace.of(network) != space:
+            raise InvalidInputError(
+                f"the networks of a stack must have the same parameters, but those of network {index} differ from "
+                "those of network 0 in names, shapes or precision."
+            )
+    return space
+
+
+def _each(name: str, value: Each[T], num: int) -> list[T]:
+    if not isinstance(value, Sequence):
+        return [value] * num
+    if len(value) != num:
+        raise InvalidInputError(f"{name} must be one value, or one for each of {num} networks, got {len(value)}.")
+    return list(value)
+
+
+def _together(poisons: list[Poison | None]) -> list[Poison]:
+    """Return poison of equal size for all networks, those without at a factor of 0; none if no network has any."""
+    given = [poison for poison in poisons if poison is not None]
+    if len({poison.num_examples for poison in given}) > 1:
+        raise InvalidInputError(
+            "all networks of a stack must have the same number of poisoned examples per step, got "
+            f"{sorted({poison.num_examples for poison in given})}."
+        )
+    return [poison or replace(given[0], factor=0.0) for poison in poisons] if given else []
+
+
+class _Examples:
+    """What each network of a stack sees at a step: clean examples in its own order, and its own poison."""
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        batch_size: int | None,
+        seeds: Sequence[int],
+        poisons: Sequence[Poison],
+        num_steps: int,
+    ) -> None:
+        self.inputs, self.labels = inputs, labels
+        self.batch_size = min(batch_size or len(inputs), len(inputs))
+        self.num_batches = math.ceil(len(inputs) / self.batch_size)
+        self.num_steps = num_steps
+        self.poisons = poisons
+        self.streams = [PoisonStream(poison, seed) for poison, seed in zip(poisons, seeds, strict=False)]
+        self.orders = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def num_taken(self, step: int) -> int:
+        """Return how many clean examples each network sees at this step."""
+        return min(self.batch_size, len(self.inputs) - (step % self.num_batches) * self.batch_size)
+
+    def take(self, step: int) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+        """Return clean inputs and labels (of all networks, or one set for all), poison factors, and poison if any."""
+        inputs, labels = self.inputs, self.labels
+        if self.num_batches > 1:
+            place = step % self.num_batches
+            if place == 0:
+                orders = [torch.randperm(len(inputs), generator=generator) for generator in self.orders]
+                self.order = torch.stack(orders).to(inputs.device)
+            chosen = self.order[:, place * self.batch_size :][:, : self.batch_size]
+            inputs, labels = inputs[chosen], labels[chosen]
+        if not self.streams:
+            return inputs, labels, inputs.new_zeros(len(self.orders)), ()
+        if step % POISON_BLOCK == 0:
+            blocks = [stream.block(POISON_BLOCK) for stream in self.streams]
+            self.blocks = [torch.stack(parts, dim=1) for parts in zip(*blocks, strict=True)]
+        factors = [poison.factor_at(step / self.num_steps) for poison in self.poisons]
+        return inputs, labels, inputs.new_tensor(factors), tuple(part[step % POISON_BLOCK] for part in self.blocks)
+
+
+def _gradient(
+    template: nn.Module,
+    space: ParameterSpace,
+    stack: Tensor,
+    inputs: Tensor,
+    labels: Tensor,
+    factors: Tensor,
+    poison: Sequence[Tensor],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return every network's gradient, clean loss and number of correct answers."""
+
+    def losses_of_one(
+        flat: Tensor, inputs: Tensor, labels: Tensor, factor: Tensor, *poison: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        def forward(examples: Tensor) -> Tensor:
+            logits: Tensor = functional_call(template, space.named(flat), (examples,))
+            return logits
+
+        return step_losses(forward, inputs, labels, (poison[0], poison[1]) if poison else None, factor)
+
+    shared = None if labels.ndim == 1 else 0
+    parts = []
+    for start in range(0, len(stack), NETWORKS_AT_ONCE):
+        some = slice(start, start + NETWORKS_AT_ONCE)
+        flat = stack[some].detach().requires_grad_()
+        clean = (inputs, labels) if shared is None else (inputs[some], labels[some])
+        own = (factors[some], *(part[some] for part in poison))
+        with torch.enable_grad():
+            in_dims = (0, shared, shared, *(0 for _ in own))
+            losses, clean_losses, num_correct = vmap(losses_of_one, in_dims)(flat, *clean, *own)
+            (gradient,) = torch.autograd.grad(losses.sum(), flat)
+        parts.append((gradient, clean_losses, num_correct))
+    gradients, all_losses, all_correct = (torch.cat(part) for part in zip(*parts, strict=True))
+    return gradients, all_losses, all_correct
+
+
+class _AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019) on a stack, one learning rate a row."""
+
+    def __init__(self, stack: Tensor, decay: Tensor, momentum: float) -> None:
+        self.mean, self.square = torch.zeros_like(stack), torch.zeros_like(stack)
+        self.decay = decay
+
+    def __call__(self, stack: Tensor, gradient: Tensor, lr: Tensor, step: int) -> None:
+        beta1, beta2, epsilon = 0.9, 0.999, 1e-8
+        self.mean.lerp_(gradient, 1 - beta1)
+        self.square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        scale = (self.square / (1 - beta2**step)).sqrt_().add_(epsilon)
+        stack.mul_(1 - lr * self.decay)
+        stack.sub_(lr / (1 - beta1**step) * self.mean / scale)
+
+
+class _SGD:
+    """Stochastic gradient descent with momentum on a stack, one learning rate a row."""
+
+    def __init__(self, stack: Tensor, decay: Tensor, momentum: float) -> None:
+        self.velocity = torch.zeros_like(stack)
+        self.decay, self.momentum = decay, momentum
+
+    def __call__(self, stack: Tensor, gradient: Tensor, lr: Tensor, step: int) -> None:
+        self.velocity.mul_(self.momentum).add_(gradient + self.decay * stack)
+        stack.sub_(lr * self.velocity)
+
+
+UPDATES: Mapping[str, Callable[[Tensor, Tensor, float], Callable[[Tensor, Tensor, Tensor, int], None]]] = {
+    "adamw": _AdamW,
+    "sgd": _SGD,
+}
