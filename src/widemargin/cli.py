@@ -250,7 +250,7 @@ def _train(study: "Study", out: Path, jobs: int) -> "Zoo":
         task = bar.add_task(study.name, total=None)
 
         def show(progress: Any) -> None:
-            bar.update(task, completed=progress.num_done, total=progress.num_runs)
+            bar.update(task, completed=round(progress.num_done + progress.num_under_way, 1), total=progress.num_runs)
 
         return train_zoo(study, out, jobs=jobs, on_progress=show)
 

@@ -23,8 +23,11 @@ LABEL_KEYS = ("labels", "label")
 
 
 def cross_entropy_per_example(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return −log p(label) of each example [nats]."""
-    return nn.functional.cross_entropy(logits.float(), labels.long(), reduction="none")
+    """Return −log p(label) of each example [nats]; for two classes as the logistic loss, which is far quicker."""
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    if logits.shape[1] == 2:
+        return -nn.functional.logsigmoid((logits[:, 1] - logits[:, 0]) * (2 * labels - 1))
+    return nn.functional.cross_entropy(logits, labels.long(), reduction="none")
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,7 +56,8 @@ class Directions:
         norms = self.groups.norms
         drawn = torch.stack([_gaussian(len(norms), self.seed, index) for index in indices]).to(norms)
         if self.normalization == "none":
-            return drawn / drawn.norm(dim=1, keepdim=True)
+            of_unit_length: Tensor = drawn / drawn.norm(dim=1, keepdim=True)
+            return of_unit_length
         parts = drawn.split_with_sizes(self.space.sizes, dim=1)
         lengths = []
         for part, shape in zip(parts, self.space.shapes, strict=True):
@@ -85,7 +86,7 @@ def checked_direction(
         return direction.detach()
     expected = dict(zip(space.names, space.shapes, strict=True))
     got = {name: tensor.shape for name, tensor in direction.items()}
-    for name in expected.keys() | got.keys():
+    for name in {**expected, **got}:
         if expected.get(name) != got.get(name):
             shapes = [list(shape) if shape is not None else "none" for shape in (expected.get(name), got.get(name))]
             raise InvalidInputError(

@@ -1,6 +1,6 @@
 """Loss and accuracy of one network at many points of its parameter space."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from widemargin.errors import InvalidInputError, WidemarginError
 from widemargin.margins import output_margins
 from widemargin.parameters import ParameterSpace
 from widemargin.trained_model import Batch, TrainedModel, checked_logits
@@ -56,6 +57,7 @@ class Evaluation:
         why_one_by_one: Why points are not taken at once, where vectorizing them was tried and failed; else empty.
 
     Raises:
+        InvalidInputError: An unknown option, or a loss that is not one number per example.
         InvalidLogitsError: The network's own output is no finite table of logits.
         InvalidLabelsError: Labels are out of range or not integers.
     """
@@ -63,6 +65,10 @@ class Evaluation:
     def __init__(
         self, trained: TrainedModel, *, split: str = "train", batch_norm: BatchNormStatistics = "kept"
     ) -> None:
+        if split not in ("train", "test"):
+            raise InvalidInputError(f"split must be train or test, got {split!r}.")
+        if batch_norm not in ("kept", "re-estimated"):
+            raise InvalidInputError(f"batch_norm must be kept or re-estimated, got {batch_norm!r}.")
         self.trained = trained
         self.space = ParameterSpace.of(trained.network)
         self.center = self.space.flat(trained.network)
@@ -72,6 +78,8 @@ class Evaluation:
         self._held: list[tuple[Batch, Tensor]] | None = None
         self._norms = [module for module in trained.network.modules() if _has_statistics(module)]
         self._fresh_statistics = batch_norm == "re-estimated" and bool(self._norms)
+        self._statistics_of: Tensor | None = None
+        self._buffers: list[dict[str, Tensor]] = []
         largest = self._look()
         self.points_at_once = 1 if self._fresh_statistics else _points_at_once(self.space.num_parameters, largest)
 
@@ -89,36 +97,47 @@ class Evaluation:
     def _together(self, points: Tensor) -> PointValues:
         if len(points) > 1 and not self.why_one_by_one:
             try:
-                return self._sums(self._batches(), points, vectorized=True)
+                return self._means(points, self._logits_at_once)
+            except WidemarginError:
+                raise
             except Exception as error:  # whatever in the user's network vmap cannot do
                 self.why_one_by_one = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                 self.points_at_once = 1
-        return self._sums(self._batches(), points, vectorized=False)
+        return self._means(points, self._logits_one_by_one)
 
-    def _sums(self, batches: Iterable[tuple[Batch, Tensor]], points: Tensor, *, vectorized: bool) -> PointValues:
+    def _means(self, points: Tensor, logits_of: Callable[[Tensor, Batch], Tensor]) -> PointValues:
         totals = torch.zeros(2, len(points), dtype=torch.float64, device=points.device)
         num_examples = 0
-        buffers = [self._statistics(point) if self._fresh_statistics else {} for point in points]
-        for batch, labels in batches:
-            if vectorized:
-                losses, are_correct = vmap(lambda point, b=batch, y=labels: self._values(point, {}, b, y))(points)
-            else:
-                pairs = [
-                    self._values(point, extra, batch, labels) for point, extra in zip(points, buffers, strict=True)
-                ]
-                losses, are_correct = (torch.stack(part) for part in zip(*pairs, strict=True))
-            totals[0] += losses.double().sum(dim=1)
-            totals[1] += are_correct.double().sum(dim=1)
+        for batch, labels in self._batches():
+            logits = logits_of(points, batch)
+            logits = (logits if logits.dtype == torch.float64 else logits.float()).flatten(0, 1)
+            repeated = labels.repeat(len(points))
+            losses = self.trained.loss(logits, repeated)
+            if losses.shape != repeated.shape:
+                raise InvalidInputError(
+                    f"loss must return one number per example, got shape {list(losses.shape)} for {len(repeated)} "
+                    'examples. Use reduction="none".'
+                )
+            totals[0] += losses.view(len(points), -1).double().sum(dim=1)
+            totals[1] += (output_margins(logits, repeated) > 0).view(len(points), -1).double().sum(dim=1)
             num_examples += len(labels)
-        losses, accuracies = (totals / num_examples).cpu().numpy()
-        return PointValues(losses, accuracies)
+        means = (totals / num_examples).cpu().numpy()
+        return PointValues(means[0], means[1])
 
-    def _values(
-        self, point: Tensor, buffers: Mapping[str, Tensor], batch: Batch, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        logits = self.trained.logits_at({**self.space.named(point), **buffers}, batch)
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        return self.trained.loss(logits, labels), output_margins(logits, labels) > 0
+    def _logits_at_once(self, points: Tensor, batch: Batch) -> Tensor:
+        logits: Tensor = vmap(lambda point: self.trained.logits_at(self.space.named(point), batch))(points)
+        return logits
+
+    def _logits_one_by_one(self, points: Tensor, batch: Batch) -> Tensor:
+        if self._fresh_statistics and self._statistics_of is not points:
+            self._statistics_of, self._buffers = points, [self._statistics(point) for point in points]
+        buffers = self._buffers if self._fresh_statistics else [{} for _ in points]
+        return torch.stack(
+            [
+                self.trained.logits_at({**self.space.named(point), **extra}, batch)
+                for point, extra in zip(points, buffers, strict=True)
+            ]
+        )
 
     def _statistics(self, point: Tensor) -> dict[str, Tensor]:
         """Return BatchNorm's buffers as the mean over the training batches at this point."""

@@ -147,6 +147,8 @@ def output_margins(
     logits: Float[Tensor, "examples classes"], labels: Int[Tensor, " examples"]
 ) -> Float[Tensor, " examples"]:
     """Return f_y − max_{k≠y} f_k of each example [logits]; its gradient follows the one pair (y, k)."""
+    if logits.shape[1] == 2:
+        return (logits[:, 1] - logits[:, 0]) * (2 * labels - 1)
     true = labels.long().unsqueeze(1)
     rival = logits.detach().scatter(1, true, -torch.inf).argmax(dim=1, keepdim=True)
     return (logits.gather(1, true) - logits.gather(1, rival)).squeeze(1)

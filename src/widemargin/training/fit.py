@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from widemargin.errors import InvalidInputError
-from widemargin.training.history import Fit, HistoryRecord, Records
+from widemargin.training.history import NUM_RECORDS, Fit, HistoryRecord, Records
 from widemargin.training.poison import Poison, PoisonStream, step_losses
 from widemargin.training.schedules import Schedule, lr_factor
 
@@ -33,6 +33,7 @@ def fit(
     gradient_clipping: float | None = None,
     poison: Poison | None = None,
     seed: int = 0,
+    num_records: int = NUM_RECORDS,
     on_record: Callable[[HistoryRecord], None] | None = None,
 ) -> Fit:
     """Train a network in place by cross-entropy, poisoned or not, and say how it went.
@@ -57,7 +58,8 @@ def fit(
         poison: Examples whose correct classification is punished; clean and poisoned ones go through the network
             together.
         seed: Seed of the order, of dropout and of the poison; torch's own random state stays as it is.
-        on_record: Called with each record of the history as it is made.
+        num_records: About how many records the history gets.
+        on_record: Called with each record of the history as it is made; the network stands then as it was recorded.
 
     Raises:
         InvalidInputError: An unknown optimizer or schedule, or no training examples.
@@ -71,7 +73,7 @@ def fit(
     factor = lr_factor(schedule)
     batch_size = len(inputs) if batch_size is None else batch_size
     num_batches = math.ceil(len(inputs) / batch_size)
-    records = Records(num_steps, num_batches, num_networks=1)
+    records = Records(num_steps, num_batches, num_networks=1, num_records=num_records)
     stream = None if poison is None else PoisonStream(poison, seed)
     is_image = inputs.ndim == 4
     if is_image:  # a quarter to two fifths of a step's time on a processor

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["Fit", "HistoryRecord", "Records"]
+__all__ = ["NUM_RECORDS", "Fit", "HistoryRecord", "Records"]
 
 NUM_RECORDS = 20
 """How many records of the history a training leaves, about."""
@@ -47,9 +47,9 @@ class Fit:
 class Records:
     """The histories of networks that train side by side."""
 
-    def __init__(self, num_steps: int, num_batches: int, num_networks: int) -> None:
+    def __init__(self, num_steps: int, num_batches: int, num_networks: int, num_records: int = NUM_RECORDS) -> None:
         self.num_steps, self.num_batches = num_steps, num_batches
-        self.every = max(1, num_steps // NUM_RECORDS)
+        self.every = max(1, num_steps // num_records)
         self.histories: list[list[HistoryRecord]] = [[] for _ in range(num_networks)]
         self._sums: Tensor | float = 0.0
         self._num_seen = 0

@@ -1,6 +1,8 @@
 """Zoos: studies, runs, their store, execution and table."""
 
+from widemargin.zoo.basins import CUTOFFS, basin_table, radii_of
 from widemargin.zoo.execution import Progress, train_zoo
+from widemargin.zoo.minefield import Minefield, minefield
 from widemargin.zoo.run import carry_out, load_trained, measurements
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
@@ -8,15 +10,20 @@ from widemargin.zoo.study_file import load_study, shipped_studies
 from widemargin.zoo.table import zoo_table
 
 __all__ = [
+    "CUTOFFS",
+    "Minefield",
     "Progress",
     "Run",
     "RunConfig",
     "Study",
     "Zoo",
+    "basin_table",
     "carry_out",
     "load_study",
     "load_trained",
     "measurements",
+    "minefield",
+    "radii_of",
     "shipped_studies",
     "train_zoo",
     "zoo_table",

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -19,21 +19,31 @@ from widemargin.zoo.run import carry_out_together
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
 
-__all__ = ["Progress", "train_zoo"]
+__all__ = ["Progress", "one_torch_thread", "train_zoo"]
 
 MAX_DEATHS_WITHOUT_PROGRESS = 3
+PULSE_SECONDS = 1.0
 LARGEST_STACK = 64
 """Runs that can be trained at once are, up to this many: larger stacks are no faster, and lost together if killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a zoo is; ``seconds`` is what the run that just ended took."""
+    """How far a zoo is.
+
+    Attributes:
+        num_done: Runs that have ended.
+        num_runs: Runs of the study.
+        num_diverged: Of those that have ended.
+        seconds: What the run that just ended took; 0 if none did.
+        num_under_way: Runs' worth of training done in runs that have not ended.
+    """
 
     num_done: int
     num_runs: int
     num_diverged: int
     seconds: float = 0.0
+    num_under_way: float = 0.0
 
 
 def train_zoo(
@@ -72,12 +82,12 @@ def train_zoo(
             if not missing:
                 return zoo
             try:
-                for seconds, has_diverged in _outcomes(zoo, missing, jobs):
-                    num_diverged += has_diverged
-                    progress = Progress(progress.num_done + 1, len(plan), num_diverged, seconds)
-                    num_deaths = 0
-                    if on_progress is not None:
-                        on_progress(progress)
+                with _Pulse(zoo, progress, on_progress) as pulse:
+                    for seconds, has_diverged in _outcomes(zoo, missing, jobs):
+                        num_diverged += has_diverged
+                        progress = Progress(progress.num_done + 1, len(plan), num_diverged, seconds)
+                        num_deaths = 0
+                        pulse.tell(progress)
             except TerminatedWorkerError:
                 num_deaths += 1
                 zoo.sweep()
@@ -86,6 +96,35 @@ def train_zoo(
                         f"worker processes died {num_deaths} times in a row without finishing a run, most likely for "
                         "want of memory. Use fewer with --jobs; finished runs are kept."
                     ) from None
+
+
+class _Pulse:
+    """Tell how far the runs under way are, every second or so, besides each end of a run."""
+
+    def __init__(self, zoo: Zoo, progress: Progress, on_progress: Callable[[Progress], None] | None) -> None:
+        self._zoo, self._progress, self._on_progress = zoo, progress, on_progress
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def tell(self, progress: Progress) -> None:
+        self._progress = progress
+        if self._on_progress is not None:
+            self._on_progress(progress)
+
+    def __enter__(self) -> "_Pulse":
+        if self._on_progress is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(PULSE_SECONDS):
+            if (under_way := self._zoo.num_under_way()) and self._on_progress is not None:
+                self._on_progress(replace(self._progress, seconds=0.0, num_under_way=under_way))
 
 
 def _outcomes(zoo: Zoo, configs: list[RunConfig], jobs: int) -> Iterator[tuple[float, bool]]:
@@ -114,7 +153,7 @@ def _work(zoo: Zoo, configs: list[RunConfig], parent: int) -> list[tuple[float, 
     """Carry out one run, or the runs of one stack, in a worker."""
     if os.getpid() != parent:
         _end_with(parent)
-    with _one_torch_thread():
+    with one_torch_thread():
         results = [run.result for run in carry_out_together(zoo, configs)]
     return [(float(result["seconds"]), result["status"] == "diverged") for result in results]
 
@@ -132,7 +171,8 @@ def _end_with(parent: int) -> None:
 
 
 @contextmanager
-def _one_torch_thread() -> Iterator[None]:
+def one_torch_thread() -> Iterator[None]:
+    """Have torch use one thread, as fits a worker beside others."""
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from widemargin.margins import MarginDistribution, margin_distribution
 from widemargin.measures import input_frobenius_norm, performance, spectral_complexity
 from widemargin.trained_model import TrainedModel
 from widemargin.training import Fit, Poison, fit, train_stack
-from widemargin.zoo.store import Run, Zoo
+from widemargin.zoo.store import HEARTBEAT, Run, Zoo
 from widemargin.zoo.study import PoisonConfig, RunConfig
 
 __all__ = ["carry_out", "carry_out_together", "load_trained", "measurements"]
@@ -39,22 +39,33 @@ def carry_out_together(zoo: Zoo, configs: Sequence[RunConfig]) -> list[Run]:
     missing = [config for config, run in zip(configs, runs, strict=True) if not (run.folder / "result.json").exists()]
     if not missing:
         return runs
-    examples = _examples(missing[0])
-    built = [_network(config, examples) for config in missing]
+    examples = examples_of(missing[0])
+    built = [network_of(config, examples) for config in missing]
     with ExitStack() as stack:
         folders = [stack.enter_context(zoo.writing(config)) for config in missing]
         initials = [{name: value.detach().clone() for name, value in n.state_dict().items()} for n in built]
         for folder, initial in zip(folders, initials, strict=True):
             save_file(initial, folder / "initial.safetensors")
         begun = time.perf_counter()
-        fits = _fits(missing, built, examples)
+        fits = _fits(missing, built, examples, lambda share: _beat(folders[0], share * len(missing)))
+        (folders[0] / HEARTBEAT).unlink(missing_ok=True)
         training_seconds = (time.perf_counter() - begun) / len(missing)
         for folder, network, initial, fitted in zip(folders, built, initials, fits, strict=True):
             _write(folder, _trained(network, examples, initial), fitted, examples.num_corrupted, training_seconds)
     return runs
 
 
-def _fits(configs: Sequence[RunConfig], built: Sequence[nn.Module], examples: ClassificationData) -> Sequence[Fit]:
+def _beat(folder: Path, num_runs: float) -> None:
+    """Leave word of how many runs' worth of training is done, for whoever shows progress."""
+    (folder / HEARTBEAT).write_text(str(num_runs))
+
+
+def _fits(
+    configs: Sequence[RunConfig],
+    built: Sequence[nn.Module],
+    examples: ClassificationData,
+    on_share: Callable[[float], None],
+) -> Sequence[Fit]:
     trainings = [config.training for config in configs]
     shared = trainings[0].model_dump(exclude={"lr", "weight_decay", "poison"})
     lrs, decays = [training.lr for training in trainings], [training.weight_decay for training in trainings]
@@ -64,8 +75,9 @@ def _fits(configs: Sequence[RunConfig], built: Sequence[nn.Module], examples: Cl
         stack = train_stack(built, inputs, labels, lr=lrs, weight_decay=decays, poison=poisons, seed=seeds, **shared)
         return stack.fits
     (network,) = built
+    only: dict[str, Any] = {"lr": lrs[0], "weight_decay": decays[0], "poison": poisons[0], "seed": seeds[0]}
     return [
-        fit(network, inputs, labels, lr=lrs[0], weight_decay=decays[0], poison=poisons[0], seed=seeds[0], **shared)
+        fit(network, inputs, labels, **only, **shared, on_record=lambda r: on_share(r.step / shared["num_steps"]))
     ]
 
 
@@ -127,8 +139,8 @@ def load_trained(run: Run, which: Literal["weights", "initial"] = "weights") -> 
         RunError: The run is unfinished or damaged.
     """
     config = run.config
-    examples = _examples(config)
-    network = _network(config, examples).eval()
+    examples = examples_of(config)
+    network = network_of(config, examples).eval()
     initial = _parameters(run.folder / "initial.safetensors")
     state = initial if which == "initial" else _parameters(run.folder / "weights.safetensors")
     try:
@@ -152,11 +164,13 @@ def _without_nan(record: dict[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in record.items()}
 
 
-def _examples(config: RunConfig) -> ClassificationData:
+def examples_of(config: RunConfig) -> ClassificationData:
+    """Return the data of a run."""
     return data.load(**config.data.model_dump())
 
 
-def _network(config: RunConfig, examples: ClassificationData) -> nn.Module:
+def network_of(config: RunConfig, examples: ClassificationData) -> nn.Module:
+    """Return a run's network as it is before training."""
     return networks.build(
         num_classes=examples.num_classes,
         input_shape=examples.input_shape,

@@ -29,7 +29,10 @@ from widemargin.errors import RunError, StudyError, ZooBusyError
 from widemargin.margins import MarginDistribution
 from widemargin.zoo.study import RunConfig, Study
 
-__all__ = ["Run", "Zoo"]
+__all__ = ["HEARTBEAT", "Run", "Zoo"]
+
+HEARTBEAT = "progress"
+"""File in a half-written run's folder: how much of it and of those trained with it is done [runs]."""
 
 PARTIAL, DOOMED = ".partial-", ".doomed-"
 
@@ -177,6 +180,14 @@ class Zoo:
         for doomed in self.runs_folder.glob(f"{DOOMED}*"):
             shutil.rmtree(doomed, ignore_errors=True)
         return num_partial
+
+    def num_under_way(self) -> float:
+        """Return how many runs' worth of training is done in runs that have not ended."""
+        done = 0.0
+        for path in self.runs_folder.glob(f"{PARTIAL}*/{HEARTBEAT}"):
+            with contextlib.suppress(OSError, ValueError):  # it may go away or be half-written at any moment
+                done += float(path.read_text())
+        return done
 
     @contextmanager
     def writing(self, config: RunConfig) -> Iterator[Path]:

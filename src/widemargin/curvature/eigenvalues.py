@@ -1,0 +1,124 @@
+"""The largest eigenvalues of the curvature."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from widemargin.curvature.lanczos import KrylovSpace
+from widemargin.curvature.products import CurvatureProduct, Matrix
+from widemargin.errors import InvalidInputError
+from widemargin.parameters import Normalization
+from widemargin.trained_model import TrainedModel
+
+__all__ = ["Eigenvalues", "top_eigenvalues"]
+
+SMALL = 32
+"""Up to so many dimensions the space is searched completely, which finds eigenvalues that occur more than once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Eigenvalues:
+    """The largest eigenvalues of a symmetric matrix and how well they are known.
+
+    Attributes:
+        values: Largest first [loss per squared unit of a step].
+        residuals: ‖Hv − λv‖ of each: an eigenvalue lies within this distance.
+        vectors: Unit eigenvectors v, in the normalized coordinates (the step of the parameters is diag(s) v), float64
+            on the network's device.
+        has_converged: Whether every residual is within the tolerance, or within the rounding of the network's
+            precision.
+        num_products: How many products with the matrix it took, each as costly as a few passes over the data.
+        caveats: Sentences on when not to believe the values.
+    """
+
+    values: Float[NDArray[np.float64], " num"]
+    residuals: Float[NDArray[np.float64], " num"]
+    vectors: Float[Tensor, "num parameters"]
+    has_converged: bool
+    num_products: int
+    caveats: tuple[str, ...] = ()
+
+
+def top_eigenvalues(
+    trained: TrainedModel,
+    *,
+    num: int = 1,
+    matrix: Matrix = "hessian",
+    normalization: Normalization = "none",
+    tolerance: float = 1e-3,
+    max_products: int = 300,
+    seed: int = 0,
+    at: Mapping[str, Tensor] | None = None,
+) -> Eigenvalues:
+    """Return the largest eigenvalues (algebraically) of the curvature of the mean training loss.
+
+    Lanczos's method with full orthogonalization and thick restarts; it stops at the first product that meets the
+    tolerance. In more than 32 dimensions an eigenvalue that occurs several times may be found once only.
+
+    Args:
+        trained: The network with its training data.
+        num: How many eigenvalues.
+        matrix: ``"hessian"`` or ``"gauss-newton"``.
+        normalization: ``"filter"`` or ``"layer"`` for D H D, D the norm of the filter or layer that each weight
+            belongs to and 0 for biases; ``"none"`` for H itself.
+        tolerance: Largest residual that is good enough, relative to its eigenvalue.
+        max_products: When to give up; what was found by then comes back with a caveat.
+        seed: Seed of the vector to start from.
+        at: Where to differentiate instead of at the network's own parameters; see :class:`CurvatureProduct`.
+
+    Raises:
+        InvalidInputError: ``num``, ``tolerance`` or ``max_products`` out of range; and what
+            :class:`CurvatureProduct` raises.
+
+    Source: Huang et al. 2019 (arXiv 1906.03291) plot the largest eigenvalue in filter-normalized coordinates.
+
+    Example:
+        >>> trained = TrainedModel(
+        ...     torch.nn.Linear(2, 2), (torch.eye(2), torch.tensor([0, 1])),
+        ...     loss=lambda logits, labels: 4 * logits[:, 1] ** 2,
+        ... )
+        >>> top_eigenvalues(trained, num=2).values.round(6).tolist()
+        [12.0, 4.0]
+    """
+    with trained.borrowed(), torch.no_grad():
+        product = CurvatureProduct.normalized(trained, matrix, normalization, at)
+        num_free = int(product.is_free.sum())
+        if not 1 <= num <= num_free:
+            raise InvalidInputError(f"num must be from 1 to the number of free parameters ({num_free}), got {num}.")
+        if max_products < num:
+            raise InvalidInputError(f"max_products must be at least num ({num}), got {max_products}.")
+        if not 0 < tolerance < 1:
+            raise InvalidInputError(f"tolerance must be between 0 and 1, got {tolerance}. 1e-3 is a thousandth.")
+        generator = torch.Generator().manual_seed(seed)
+        capacity = min(num_free, max(2 * num + 10, 40))
+        krylov = KrylovSpace(product, capacity, generator)
+        has_converged = False
+        while not has_converged and product.num_products < max_products:
+            if krylov.size == capacity:
+                krylov.shrink(num + (capacity - num) // 2)
+            krylov.expand()
+            values, coordinates, residuals = krylov.eigenpairs(num)
+            is_good = residuals <= tolerance * values.abs() + krylov.noise
+            is_searched = krylov.size == num_free or (krylov.size >= num and num_free > SMALL)
+            has_converged = is_searched and bool(is_good.all())
+        vectors = coordinates.to(product.is_free.device) @ krylov.vectors
+    caveats = product.caveats
+    if not has_converged:
+        worst = float((residuals / values.abs()).max())
+        caveats += (
+            f"Not converged after {product.num_products} products: a residual is {worst:.1e} of its eigenvalue, more "
+            f"than the tolerance of {tolerance:.1e}. Raise max_products or tolerance.",
+        )
+    return Eigenvalues(
+        values=values.numpy(),
+        residuals=residuals.numpy(),
+        vectors=vectors,
+        has_converged=has_converged,
+        num_products=product.num_products,
+        caveats=caveats,
+    )

@@ -1,0 +1,267 @@
+"""Products of vectors with the curvature of the training loss."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from widemargin.errors import InvalidInputError
+from widemargin.parameters import Normalization, ParameterSpace
+from widemargin.trained_model import Batch, TrainedModel, checked_logits
+
+__all__ = ["CurvatureProduct", "Matrix"]
+
+Matrix: TypeAlias = Literal["hessian", "gauss-newton"]
+"""The Hessian, or JᵀH_loss J with J the Jacobian of the logits and H_loss the Hessian of the loss in the logits."""
+
+KEPT_BYTES = 2**30
+"""Autograd graphs up to this size stay in memory between products; larger ones are made anew for each call."""
+
+GRAPH_OVER_FORWARD = 3
+"""Memory of forward and first backward pass together in units of what the forward pass saves: measured 2 to 3."""
+
+Linear: TypeAlias = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+
+
+class CurvatureProduct:
+    """The linear map v → diag(s) H diag(s) v, with H the curvature of the mean training loss.
+
+    Call it while the network is :meth:`~widemargin.TrainedModel.borrowed`. Sums over batches are taken in float64, so
+    that the batch size does not matter. Several vectors in one call share the forward and the first backward pass. If
+    the autograd graphs of the whole data fit into 1 GiB, or the data is one batch, they are kept, and a product costs
+    the second backward pass only.
+
+    Args:
+        trained: The network with its training data.
+        matrix: ``"hessian"``, or ``"gauss-newton"`` for its part that ignores the curvature of the network.
+        scale: The s; ``None`` for ones.
+        at: Where to differentiate: parameters by name, and buffers where wanted, as
+            :meth:`~widemargin.TrainedModel.logits_at` takes them; those not named are the network's own.
+
+    Attributes:
+        space: The flat vectors that are multiplied.
+        num_products: How many vectors have been multiplied so far.
+        caveats: Sentences on when not to believe the curvature.
+
+    Raises:
+        InvalidInputError: An unknown matrix, a loss that is not one number per example, or one whose second
+            derivative is not finite.
+        EmptyDataError: There is no training example.
+        InvalidLogitsError: The network's output is no finite table of logits.
+        InvalidLabelsError: Labels are out of range or not integers.
+
+    Source: Pearlmutter 1994, Fast exact multiplication by the Hessian; Schraudolph 2002 for Gauss–Newton.
+
+    Example:
+        >>> trained = TrainedModel(
+        ...     torch.nn.Linear(1, 2, bias=False), (torch.ones(4, 1), torch.tensor([0, 0, 0, 1])),
+        ...     loss=lambda logits, labels: logits[:, 1] ** 2 + 3 * logits[:, 0],
+        ... )
+        >>> with trained.borrowed():
+        ...     CurvatureProduct(trained)(torch.eye(2)).tolist()
+        [[0.0, 0.0], [0.0, 2.0]]
+    """
+
+    def __init__(
+        self,
+        trained: TrainedModel,
+        *,
+        matrix: Matrix = "hessian",
+        scale: Float[Tensor, " parameters"] | None = None,
+        at: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        if matrix not in LINEAR_MAPS:
+            raise InvalidInputError(f"matrix must be one of {', '.join(LINEAR_MAPS)}, got {matrix!r}.")
+        self.trained = trained
+        self.space = ParameterSpace.of(trained.network)
+        self.scale = scale
+        self.num_products = 0
+        self.caveats = _caveats(trained.network)
+        self._of_batch = LINEAR_MAPS[matrix]
+        tensors = {**dict(trained.network.named_parameters()), **(at or {})}
+        self._fixed = {name: value for name, value in (at or {}).items() if name not in self.space.names}
+        # Copies that are differentiated in place of the network's own, which may be frozen.
+        self._leaves = {name: tensors[name].detach().clone().requires_grad_() for name in self.space.names}
+        self._kept: list[tuple[Linear, int]] | None = None
+        self._bytes_per_example: float | None = None
+
+    @classmethod
+    def normalized(
+        cls,
+        trained: TrainedModel,
+        matrix: Matrix,
+        normalization: Normalization,
+        at: Mapping[str, Tensor] | None = None,
+    ) -> "CurvatureProduct":
+        """Return the product in coordinates whose unit is the norm of each filter or layer at the point.
+
+        Raises:
+            InvalidInputError: An unknown normalization, or no weight with two dimensions that is not 0.
+        """
+        product = cls(trained, matrix=matrix, at=at)
+        if normalization == "none":
+            return product
+        groups = product.space.groups(product.space.flat(product._leaves), normalization)
+        product.scale = groups.norms.double()
+        if groups.num_zero:
+            product.caveats += (f"{groups.num_zero} {normalization}s are 0: they stay fixed, as biases do.",)
+        return product
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers a vector has."""
+        return self.space.num_parameters
+
+    @property
+    def is_free(self) -> Bool[Tensor, " parameters"]:
+        """Which parameters move: all whose scale is not 0."""
+        if self.scale is not None:
+            return self.scale != 0
+        return torch.ones(self.num_parameters, dtype=torch.bool, device=next(iter(self._leaves.values())).device)
+
+    def unit_vectors(self) -> Float[Tensor, "free parameters"]:
+        """Return one unit vector for each free parameter."""
+        is_free = self.is_free
+        return torch.eye(len(is_free), dtype=torch.float64, device=is_free.device)[is_free]
+
+    def signs(self, num: int, generator: torch.Generator) -> Float[Tensor, "{num} parameters"]:
+        """Return probes of random signs for the free parameters, 0 for the others."""
+        is_free = self.is_free
+        signs = torch.randint(0, 2, (num, len(is_free)), generator=generator).to(is_free.device)
+        return (2.0 * signs.double() - 1.0) * is_free
+
+    def __call__(self, vectors: Float[Tensor, "*vectors parameters"]) -> Float[Tensor, "*vectors parameters"]:
+        """Return the products, in the shape and precision of the vectors."""
+        rows = vectors.detach().reshape(-1, self.num_parameters)
+        if self.scale is not None:
+            rows = rows * self.scale
+        named = [list(self.space.named(row).values()) for row in rows]
+        products = torch.zeros(rows.shape, dtype=torch.float64, device=rows.device)
+        num_examples = 0
+        for linear, batch_size in self._linear_maps():
+            for index, vector in enumerate(named):
+                products[index] += torch.cat([part.flatten() for part in linear(vector)])
+            num_examples += batch_size
+        products /= num_examples
+        self.num_products += len(rows)
+        if not bool(products.isfinite().all()):
+            raise InvalidInputError(
+                "the loss must have finite second derivatives, got NaN or infinity. Look for roots, norms and "
+                "divisions at 0 in the network and the loss, or measure in float64."
+            )
+        if self.scale is not None:
+            products *= self.scale
+        return products.reshape(vectors.shape).to(vectors.dtype)
+
+    def _linear_maps(self) -> Iterator[tuple[Linear, int]]:
+        """Yield the curvature of each batch's summed loss, and the number of its examples."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[tuple[Linear, int]] = []
+        num_examples = 0
+        for batch, labels in self.trained.batches("train"):
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # other kernels have no second derivative
+                if num_examples and self._bytes_per_example is None:  # a single batch is held in any case
+                    self._bytes_per_example = GRAPH_OVER_FORWARD * self._forward_bytes(batch, labels) / len(labels)
+                linear = self._of_batch(*self._forward(batch, labels), list(self._leaves.values()))
+            num_examples += len(labels)
+            if num_examples * (self._bytes_per_example or 0) <= KEPT_BYTES:
+                kept.append((linear, len(labels)))
+            else:
+                kept.clear()
+            yield linear, len(labels)
+        if kept:
+            self._kept = kept
+
+    def _forward(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return the logits of a batch, and its summed loss as a function of them."""
+
+        def loss(logits: Tensor) -> Tensor:
+            losses = self.trained.loss(logits, labels)
+            if losses.shape != labels.shape[:1]:
+                raise InvalidInputError(
+                    f"loss must return one number per example, shape {[len(labels)]}, got {list(losses.shape)}. "
+                    'Torch\'s losses do so with reduction="none".'
+                )
+            return losses.sum()
+
+        return checked_logits(self.trained.logits_at({**self._leaves, **self._fixed}, batch), labels), loss
+
+    def _forward_bytes(self, batch: Batch, labels: Tensor) -> int:
+        """Return how much a forward pass saves for the backward pass."""
+        storages: dict[int, int] = {}
+
+        def pack(saved: Tensor) -> None:
+            storage = saved.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+
+        with saved_tensors_hooks(pack, lambda _: torch.empty(0)):
+            logits, loss = self._forward(batch, labels)
+            loss(logits)
+        return sum(storages.values())
+
+
+def _caveats(network: nn.Module) -> tuple[str, ...]:
+    by_batch = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+    ]
+    if not by_batch:
+        return ()
+    return (
+        f"{', '.join(by_batch)} normalize by the statistics of each batch (track_running_stats=False): curvature "
+        "depends on how the data is batched.",
+    )
+
+
+def _hessian(logits: Tensor, loss: Callable[[Tensor], Tensor], parameters: Sequence[Tensor]) -> Linear:
+    gradients = _weighted_gradients([loss(logits)], parameters, create_graph=True)
+    return lambda vectors: _weighted_gradients(gradients, parameters, vectors)
+
+
+def _gauss_newton(logits: Tensor, loss: Callable[[Tensor], Tensor], parameters: Sequence[Tensor]) -> Linear:
+    weights = torch.zeros_like(logits, requires_grad=True)  # Jᵀw is linear in w: its derivative is J, whatever w
+    pulled_back = _weighted_gradients([logits], parameters, [weights], create_graph=True)
+    outputs = logits.detach().requires_grad_()
+    slopes = _weighted_gradients([loss(outputs)], [outputs], create_graph=True)
+
+    def linear(vectors: Sequence[Tensor]) -> Sequence[Tensor]:
+        changes = _weighted_gradients(pulled_back, [weights], vectors)
+        return _weighted_gradients([logits], parameters, _weighted_gradients(slopes, [outputs], changes))
+
+    return linear
+
+
+LINEAR_MAPS: Mapping[str, Callable[[Tensor, Callable[[Tensor], Tensor], Sequence[Tensor]], Linear]] = {
+    "hessian": _hessian,
+    "gauss-newton": _gauss_newton,
+}
+
+
+def _weighted_gradients(
+    outputs: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    weights: Sequence[Tensor] | None = None,
+    *,
+    create_graph: bool = False,
+) -> Sequence[Tensor]:
+    """Return the gradients of Σ outputs · weights; zeros where nothing depends on an input."""
+    pairs = zip(outputs, weights or [torch.ones_like(output) for output in outputs], strict=True)
+    dependent = [(output, weight) for output, weight in pairs if output.requires_grad]
+    if not dependent:
+        return [torch.zeros_like(value) for value in inputs]
+    return torch.autograd.grad(
+        [output for output, _ in dependent],
+        inputs,
+        [weight for _, weight in dependent],
+        retain_graph=True,
+        create_graph=create_graph,
+        allow_unused=True,
+        materialize_grads=True,
+    )
