@@ -1,5 +1,7 @@
 """Figures: data first, drawing on matplotlib axes second."""
 
+from widemargin.figures.animation import perturbation_walk, write_walk_animation
+from widemargin.figures.basins import draw_radii, draw_rays, draw_volume_against_gap
 from widemargin.figures.margins import (
     Density,
     OrderStatistics,
@@ -8,16 +10,39 @@ from widemargin.figures.margins import (
     margin_densities,
     order_statistics,
 )
+from widemargin.figures.minefield import draw_minefield
+from widemargin.figures.poison import PoisonedQuantity, draw_against_poison
 from widemargin.figures.predictions import PredictedGaps, draw_predicted_gaps, predicted_gaps
+from widemargin.figures.regions import boundary_lines, draw_decision_regions
+from widemargin.figures.surfaces import draw_loss_surface, draw_loss_surface_3d, loss_range, lowest_point
+from widemargin.figures.walks import WalkQuantity, draw_walk, mark_step, walk_values
 
 __all__ = [
     "Density",
     "OrderStatistics",
+    "PoisonedQuantity",
     "PredictedGaps",
+    "WalkQuantity",
+    "boundary_lines",
+    "draw_against_poison",
+    "draw_decision_regions",
+    "draw_loss_surface",
+    "draw_loss_surface_3d",
     "draw_margin_density",
+    "draw_minefield",
     "draw_order_statistics",
     "draw_predicted_gaps",
+    "draw_radii",
+    "draw_rays",
+    "draw_volume_against_gap",
+    "draw_walk",
+    "loss_range",
+    "lowest_point",
     "margin_densities",
+    "mark_step",
     "order_statistics",
+    "perturbation_walk",
     "predicted_gaps",
+    "walk_values",
+    "write_walk_animation",
 ]
