@@ -13,7 +13,16 @@ def test_the_public_face_is_a_decision():
         "GapPredictor",
         "MarginDistribution",
         "TrainedModel",
+        "basin_radii",
+        "basin_volume",
+        "hessian_trace",
+        "loss_along",
+        "loss_surface",
         "margin_distribution",
+        "poisoned_loss",
+        "spectral_density",
+        "top_eigenvalues",
+        "train_stack",
     ]
     for name in widemargin.__all__:
         assert getattr(widemargin, name).__name__ == name

@@ -4,21 +4,48 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from widemargin.curvature import hessian_trace, spectral_density, top_eigenvalues
+    from widemargin.landscape import basin_radii, basin_volume, loss_along, loss_surface
     from widemargin.margins import MarginDistribution, margin_distribution
     from widemargin.prediction import GapPredictor
     from widemargin.results import Estimate
     from widemargin.trained_model import TrainedModel
+    from widemargin.training import poisoned_loss, train_stack
 
 __version__ = "0.1.0"
 
-__all__ = ["Estimate", "GapPredictor", "MarginDistribution", "TrainedModel", "margin_distribution"]
+__all__ = [
+    "Estimate",
+    "GapPredictor",
+    "MarginDistribution",
+    "TrainedModel",
+    "basin_radii",
+    "basin_volume",
+    "hessian_trace",
+    "loss_along",
+    "loss_surface",
+    "margin_distribution",
+    "poisoned_loss",
+    "spectral_density",
+    "top_eigenvalues",
+    "train_stack",
+]
 
 _HOMES = {
     "Estimate": "widemargin.results",
     "GapPredictor": "widemargin.prediction",
     "MarginDistribution": "widemargin.margins",
     "TrainedModel": "widemargin.trained_model",
+    "basin_radii": "widemargin.landscape",
+    "basin_volume": "widemargin.landscape",
+    "hessian_trace": "widemargin.curvature",
+    "loss_along": "widemargin.landscape",
+    "loss_surface": "widemargin.landscape",
     "margin_distribution": "widemargin.margins",
+    "poisoned_loss": "widemargin.training",
+    "spectral_density": "widemargin.curvature",
+    "top_eigenvalues": "widemargin.curvature",
+    "train_stack": "widemargin.training",
 }
 
 

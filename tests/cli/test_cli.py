@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from widemargin import __version__, margin_distribution
-from widemargin.cli import app, main
+from widemargin.cli import app
 from widemargin.zoo import Run, Study, Zoo, load_trained, shipped_studies, train_zoo
 
 STUDY = """\
@@ -61,33 +61,9 @@ def constant():
 number = 3
 """
 
+
 Ran = tuple[int, str, str]
 CommandLine = Callable[..., Ran]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_torch_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
-
-
-@pytest.fixture
-def widemargin(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> CommandLine:
-    """Run the command line as its users do, in a folder of its own; return exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: object) -> Ran:
-        monkeypatch.setattr(sys, "argv", ["widemargin", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capsys.readouterr()
-        code = stop.value.code
-        assert code is None or isinstance(code, int)
-        return code or 0, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +106,7 @@ def test_says_its_version() -> None:
 def test_help_names_every_command() -> None:
     ran = CliRunner().invoke(app, ["--help"])
     assert ran.exit_code == 0
-    for command in ("demo", "measure", "evaluate", "report", "zoo"):
+    for command in ("demo", "explain", "measure", "evaluate", "report", "zoo", "poison", "landscape", "basin"):
         assert re.search(rf"^\W*{command}\s", ran.output, re.MULTILINE)
 
 
@@ -292,7 +268,10 @@ def test_measures_a_network_of_a_factory_on_arrays(
         (["factories:narrow", "--data", "factories:data"], "the network must take the data, but: RuntimeError"),
         (["factories:binary", "--data", "factories:data"], r"from 0 to below 2 \(the number of logits\)"),
         (["factories:nan", "--data", "factories:data"], "logits must be finite"),
-        (["factories:Net", "--data", "nowhere"], "--data must be one of digits, an .npz file or module:factory"),
+        (
+            ["factories:Net", "--data", "nowhere"],
+            "--data must be one of digits, rings, swiss-roll, an .npz file or module:factory",
+        ),
         (["factories:Net", "--data", "none.npz"], "--data none.npz must be an .npz with arrays .* No such file"),
         (["factories:Net", "--data", "factories:fails"], "RuntimeError: no luck"),
         (["factories:Net", "--data", "factories:nonsense"], "data must be a DataLoader, .* got int"),

@@ -1,11 +1,8 @@
 """The command line: words → calls."""
 
-import importlib
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -23,12 +20,15 @@ from rich.progress import (
 from rich.table import Table
 
 from widemargin import __version__
+from widemargin.cli.landscape import basin, landscape, poison
+from widemargin.cli.output import print_json, status, steps_bar
+from widemargin.cli.targets import Data, Target, Weights, one_sentence, trained_target
 from widemargin.errors import InvalidInputError, RunError, WidemarginError
 
 if TYPE_CHECKING:
     from widemargin.margins import MarginDistribution
     from widemargin.prediction import Score
-    from widemargin.trained_model import TrainedModel
+    from widemargin.report import Explanation
     from widemargin.zoo import Study, Zoo
 
 __all__ = ["app", "main"]
@@ -42,9 +42,15 @@ app = typer.Typer(
 )
 zoo_app = typer.Typer(help="Train zoos of networks and see how far they are.", no_args_is_help=True)
 app.add_typer(zoo_app, name="zoo")
+for command in (poison, landscape, basin):
+    app.command()(command)
 
 INTERRUPTED = 130
+RESUMABLE = {"demo", "explain", "zoo"}
 DEMO_STUDY = "digits-demo"
+EXPLAIN_STUDY = "swiss-roll-demo"
+DEMO_STARTS, DEMO_STEPS = 20, 3000
+"""How many bad minima the demo looks for along a good path, and for how many steps each."""
 
 Jobs = Annotated[int, typer.Option(help="Worker processes, one torch thread each; -1: one per core.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standard output.")]
@@ -61,7 +67,9 @@ def main() -> None:
         _fail(f"{error.filename}: {error.strerror}." if error.filename else str(error))
     except SystemExit as stop:  # Typer turns Ctrl-C into this exit code without a word
         if stop.code == INTERRUPTED:
-            Console(stderr=True).print("stopped; the same command goes on where this one was", markup=False)
+            goes_on = not RESUMABLE.isdisjoint(sys.argv[1:2])
+            rest = "the same command goes on where this one was" if goes_on else "nothing was changed"
+            Console(stderr=True).print(f"stopped; {rest}", markup=False)
         raise
 
 
@@ -88,16 +96,15 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Train a zoo on the digits, predict its generalization gaps, write a report: a few minutes on two cores."""
-    from widemargin.zoo import load_study
-
     started = time.perf_counter()
-    study = load_study(DEMO_STUDY).model_copy(update={"first_seed": seed})
-    zoo = _train(study, out, jobs)
+    zoo = _train(_with_first_seed(DEMO_STUDY, seed), out, jobs)
+    swiss_roll = _train(_with_first_seed(EXPLAIN_STUDY, seed), out / "swiss-roll", jobs)
+    explanation = _explain(swiss_roll, jobs=jobs, seed=seed, num_starts=DEMO_STARTS, minefield_steps=DEMO_STEPS)
     from widemargin.report import write_report, zoo_findings
 
-    with _status("fitting predictors and writing the report …"):
+    with status("fitting predictors and writing the report …"):
         findings = zoo_findings(zoo)
-        report_path = write_report(findings, out / "report.html")
+        report_path = write_report(findings, out / "report.html", explanation)
     summary = {
         "networks": len(findings.usable),
         "seconds": round(time.perf_counter() - started, 1),
@@ -105,24 +112,66 @@ def demo(
         "gap_max": float(findings.usable["gap"].max()),
         "bare_training_seconds": round(float(findings.table["training_seconds"].sum()), 1),
         "scores": [score.as_dict() for score in findings.scores],
+        "explanation": explanation.as_dict(),
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False))
     if as_json:
-        _print_json(summary)
+        print_json(summary)
         return
     _print_scores([score for score in findings.scores if score.subset == "all"])
+    _print_explanation(explanation)
     print(f"{summary['networks']} networks, gaps from {summary['gap_min']:.3f} to {summary['gap_max']:.3f}.")
     print(f"Report: {report_path}    Numbers: {out / 'summary.json'}")
 
 
 @app.command()
+def explain(
+    out: Annotated[Path, typer.Option(help="Folder for the networks, the report and the figures.")] = Path(
+        "explained"
+    ),
+    study: Annotated[str, typer.Option(help="A study with poison: its YAML file, or the name of one that ships.")] = (
+        EXPLAIN_STUDY
+    ),
+    jobs: Jobs = -1,
+    directions: Annotated[int, typer.Option(min=2, help="Random directions per network; each both ways.")] = 100,
+    starts: Annotated[
+        int, typer.Option(min=0, help="Points of a good path to look for bad minima from; 0: no minefield.")
+    ] = 24,
+    gif: Annotated[
+        bool, typer.Option("--gif", help="Also write the walks of both minima as good.gif, bad.gif.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of directions and maps; not of the networks.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train good and bad minima of one network, and show why training never finds the bad ones."""
+    from widemargin.report import write_explanation
+    from widemargin.zoo import Run, load_study, load_trained
+
+    zoo = _train(load_study(study), out, jobs)
+    explanation = _explain(zoo, jobs=jobs, seed=seed, num_directions=directions, num_starts=starts)
+    report_path = write_explanation(explanation, out / "report.html")
+    explanation.table.to_csv(out / "basins.csv", index=False)
+    answer = explanation.as_dict()
+    (out / "explanation.json").write_text(json.dumps(answer, indent=2, allow_nan=False))
+    if gif:
+        from widemargin.figures import perturbation_walk, write_walk_animation
+
+        with status("drawing the walks …"):
+            for name, minimum in (("good", explanation.good), ("bad", explanation.bad)):
+                trained = load_trained(Run(zoo.runs_folder / minimum.run))
+                write_walk_animation(out / f"{name}.gif", *perturbation_walk(trained, seed=seed))
+    if as_json:
+        print_json(answer)
+        return
+    _print_explanation(explanation)
+    print(f"Report: {report_path}    Numbers: {out / 'explanation.json'}, {out / 'basins.csv'}")
+
+
+@app.command()
 def measure(
-    target: Annotated[str, typer.Argument(help="A run's folder, or module:factory of a network.")],
-    weights: Annotated[Path | None, typer.Option(help="Parameters of the network, as .safetensors.")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Training data: a data set's name, an .npz with inputs and labels, or module:factory."),
-    ] = None,
+    target: Target,
+    weights: Weights = None,
+    data: Data = None,
     layers: Annotated[str, typer.Option(help="auto, or layer names and globs, separated by commas.")] = "auto",
     norm: Annotated[float, typer.Option(help="The p of the norm that distances are measured in.")] = 2.0,
     as_json: AsJson = False,
@@ -131,15 +180,11 @@ def measure(
     from widemargin.margins import margin_distribution
     from widemargin.measures import performance
 
-    trained = _trained(target, weights, data)
+    trained = trained_target(target, weights, data)
     wanted = layers if layers == "auto" else [name.strip() for name in layers.split(",") if name.strip()]
-    try:
+    with one_sentence():
         distribution = margin_distribution(trained, wanted, norm)
         train = performance(trained)
-    except WidemarginError:
-        raise
-    except Exception as error:  # whatever the user's network and data raise
-        raise InvalidInputError(f"the network must take the data, but: {_said(error)}") from error
     answer: dict[str, Any] = {
         "target": target,
         "num_examples": distribution.num_examples,
@@ -157,7 +202,7 @@ def measure(
         test = performance(trained, "test")
         answer |= {"test_accuracy": test.accuracy, "gap": train.accuracy - test.accuracy}
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
         _print_margins(distribution, answer)
 
@@ -169,12 +214,12 @@ def evaluate(folder: ZooFolder, as_json: AsJson = False) -> None:
     from widemargin.zoo import zoo_table
 
     zoo = _existing_zoo(folder)
-    with _status("fitting …"):
+    with status("fitting …"):
         table = zoo_table(zoo)
         scores = ablation_scores(table)
     left_out = table[table["why_left_out"] != ""]["why_left_out"].to_dict()
     if as_json:
-        _print_json(
+        print_json(
             {
                 "networks": len(table) - len(left_out),
                 "left_out": left_out,
@@ -197,7 +242,7 @@ def report(
     from widemargin.report import write_report, zoo_findings
 
     zoo = _existing_zoo(folder)
-    with _status("writing the report …"):
+    with status("writing the report …"):
         path = write_report(zoo_findings(zoo), out or folder / "report.html")
     print(path)
 
@@ -217,7 +262,7 @@ def train(
 
 
 @zoo_app.command("status")
-def status(folder: ZooFolder, as_json: AsJson = False) -> None:
+def zoo_status(folder: ZooFolder, as_json: AsJson = False) -> None:
     """Say how many runs of a zoo are finished, diverged and missing."""
     _print_status(_existing_zoo(folder), as_json)
 
@@ -255,6 +300,60 @@ def _train(study: "Study", out: Path, jobs: int) -> "Zoo":
         return train_zoo(study, out, jobs=jobs, on_progress=show)
 
 
+def _with_first_seed(name: str, seed: int) -> "Study":
+    from widemargin.zoo import load_study
+
+    return load_study(name).model_copy(update={"first_seed": seed})
+
+
+def _explain(zoo: "Zoo", **options: Any) -> "Explanation":
+    from widemargin.report import explain as explanation_of
+
+    with steps_bar() as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, share: float) -> None:
+            if what not in tasks:
+                for task in tasks.values():
+                    bar.update(task, completed=1)
+                tasks[what] = bar.add_task(what, total=1)
+            bar.update(tasks[what], completed=share)
+
+        explanation = explanation_of(zoo, on_progress=show, **options)
+        for task in tasks.values():
+            bar.update(task, completed=1)
+    return explanation
+
+
+def _print_explanation(explanation: "Explanation") -> None:
+    table = Table(
+        title=f"{explanation.name}: {len(explanation.networks)} networks, their poison and their basins",
+        caption="log10 V: decimal logarithm of the basin's volume at each cutoff of the loss, a lower bound",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("", no_wrap=True)
+    for column in ("poison", "train", "test", *(f"log10 V ({cutoff:g})" for cutoff in explanation.cutoffs)):
+        table.add_column(column, justify="right")
+    for name, minimum in (("good minimum", explanation.good), ("bad minimum", explanation.bad)):
+        volumes = {volume.cutoff: f"{volume.log10_volume:.0f}" for volume in minimum.volumes}
+        table.add_row(
+            name,
+            f"{minimum.poison_factor:g}",
+            f"{minimum.train_accuracy:.3f}",
+            f"{minimum.test_accuracy:.3f}",
+            *(volumes.get(cutoff, "–") for cutoff in explanation.cutoffs),
+        )
+    Console(markup=False).print(table)
+    for cutoff in explanation.cutoffs:
+        print(
+            f"loss below {cutoff:g}: rank correlation of log volume with the gap "
+            f"{explanation.volume_correlation(cutoff):.3f} over {len(explanation.basins(cutoff))} networks"
+        )
+
+
 def _existing_zoo(folder: Path) -> "Zoo":
     from widemargin.zoo import Zoo
 
@@ -264,95 +363,6 @@ def _existing_zoo(folder: Path) -> "Zoo":
             f"STUDY --out {folder}"
         )
     return Zoo(folder)
-
-
-def _trained(target: str, weights: Path | None, data: str | None) -> "TrainedModel":
-    import torch
-
-    from widemargin.trained_model import TrainedModel
-    from widemargin.zoo import Run, load_trained
-
-    if Path(target).is_dir():
-        if weights is not None or data is not None:
-            raise InvalidInputError(
-                f"{target} is a run's folder, which has its weights and data: leave out --weights and --data."
-            )
-        return load_trained(Run(Path(target)))
-    if ":" not in target:
-        raise InvalidInputError(
-            f"{target!r} must be a run's folder or module:factory, and is neither. A factory is a function without "
-            "arguments that returns the network."
-        )
-    if data is None:
-        raise InvalidInputError("margins are measured on the training data: name it with --data.")
-    network = _called(target)
-    if not isinstance(network, torch.nn.Module):
-        raise InvalidInputError(f"{target!r} must return a torch.nn.Module, got {type(network).__name__}.")
-    if weights is not None:
-        from safetensors.torch import load_file
-
-        try:
-            network.load_state_dict(load_file(weights))
-        except Exception as error:  # the file system, safetensors and torch each have error types of their own
-            raise InvalidInputError(f"--weights {weights} must fit the network, but: {error}") from None
-    train, test = _read_data(data)
-    return TrainedModel(network, train, test)
-
-
-def _read_data(source: str) -> tuple[Any, Any]:
-    """Return training and test data (or None) from a name, an .npz file or a factory."""
-    import numpy as np
-    import torch
-
-    from widemargin.data import DATASETS, load
-
-    if source in DATASETS:
-        known = load(source)
-        return (known.train_inputs, known.train_labels), (known.test_inputs, known.test_labels)
-    if source.endswith(".npz"):
-        try:
-            with Path(source).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                labels = file["labels"]
-                labels = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
-                return (torch.from_numpy(file["inputs"]), torch.from_numpy(labels)), None
-        except Exception as error:  # a damaged archive raises one of many kinds
-            raise InvalidInputError(
-                f"--data {source} must be an .npz with arrays inputs and labels, but: {_said(error)}"
-            ) from None
-    if ":" in source:
-        return _called(source), None
-    raise InvalidInputError(
-        f"--data must be one of {', '.join(DATASETS)}, an .npz file or module:factory, got {source!r}."
-    )
-
-
-def _called(reference: str) -> Any:
-    """Import ``module:factory`` as seen from the current folder, and return what the factory returns."""
-    module_name, _, name = reference.partition(":")
-    sys.path.insert(0, here := str(Path.cwd()))
-    try:
-        return getattr(importlib.import_module(module_name), name)()
-    except Exception as error:  # whatever the user's code raises
-        raise InvalidInputError(
-            f"{reference!r} must name a function without arguments that can be imported from here, but: "
-            f"{_said(error)}"
-        ) from error
-    finally:
-        sys.path.remove(here)
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def _status(message: str) -> Iterator[None]:
-    with Console(stderr=True).status(message):
-        yield
-
-
-def _print_json(answer: object) -> None:
-    print(json.dumps(answer, indent=2, allow_nan=False))
 
 
 def _print_status(zoo: "Zoo", as_json: bool) -> None:
@@ -367,7 +377,7 @@ def _print_status(zoo: "Zoo", as_json: bool) -> None:
         "missing": planned - len(statuses),
     }
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
         print(
             f"{answer['study'] or zoo.folder}: {planned} networks, {answer['finished']} finished, "

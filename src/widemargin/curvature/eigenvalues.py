@@ -58,7 +58,9 @@ def top_eigenvalues(
     """Return the largest eigenvalues (algebraically) of the curvature of the mean training loss.
 
     Lanczos's method with full orthogonalization and thick restarts; it stops at the first product that meets the
-    tolerance. In more than 32 dimensions an eigenvalue that occurs several times may be found once only.
+    tolerance. In more than 32 dimensions an eigenvalue that occurs several times may be found once only. In single
+    precision an eigenvalue below a hundredth of the largest may be wrong by more than the tolerance, which is about
+    the matrix as it was computed: hand over ``model.double()`` where that matters.
 
     Args:
         trained: The network with its training data.

@@ -1,6 +1,7 @@
-"""Reports: what a zoo shows, in one HTML file."""
+"""Reports: what a zoo shows, and why training finds good minima, in one HTML file."""
 
+from widemargin.report.explanation import Explanation, explain
 from widemargin.report.findings import Findings, Portrait, zoo_findings
-from widemargin.report.report import write_report
+from widemargin.report.report import write_explanation, write_report
 
-__all__ = ["Findings", "Portrait", "write_report", "zoo_findings"]
+__all__ = ["Explanation", "Findings", "Portrait", "explain", "write_explanation", "write_report", "zoo_findings"]

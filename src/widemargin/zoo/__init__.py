@@ -3,7 +3,7 @@
 from widemargin.zoo.basins import CUTOFFS, basin_table, radii_of
 from widemargin.zoo.execution import Progress, train_zoo
 from widemargin.zoo.minefield import Minefield, minefield
-from widemargin.zoo.run import carry_out, load_trained, measurements
+from widemargin.zoo.run import carry_out, examples_of, load_trained, measurements
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.study_file import load_study, shipped_studies
@@ -19,6 +19,7 @@ __all__ = [
     "Zoo",
     "basin_table",
     "carry_out",
+    "examples_of",
     "load_study",
     "load_trained",
     "measurements",

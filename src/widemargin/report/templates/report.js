@@ -11,14 +11,18 @@ function themed(layout) {
   for (const axis of Object.keys(themedLayout).filter((name) => /^[xy]axis/.test(name))) {
     Object.assign(themedLayout[axis], { gridcolor: color("--line"), linecolor: color("--line"), zeroline: false, automargin: true });
   }
-  if (narrow.matches) themedLayout.margin = { l: 48, r: 8, t: 40, b: 44 };
+  for (const name of ["xaxis", "yaxis", "zaxis"]) {
+    const axis = themedLayout.scene?.[name];
+    if (axis) Object.assign(axis, { color: color("--text"), gridcolor: color("--line"), zerolinecolor: color("--line"), showbackground: false });
+  }
+  if (narrow.matches && !themedLayout.scene) Object.assign(themedLayout.margin, { l: 48, r: 8 });
+  if (narrow.matches && themedLayout.yaxis?.scaleanchor) themedLayout.height = Math.min(themedLayout.height, 370);
   return themedLayout;
 }
-function draw() {
-  for (const [id, figure] of Object.entries(figures)) {
-    Plotly.react(id, figure.data, themed(figure.layout), { responsive: true, displayModeBar: false });
-  }
+function drawFigure(id) {
+  const figure = figures[id];
+  Plotly.react(id, figure.data, themed(figure.layout), { responsive: true, displayModeBar: false, scrollZoom: false });
 }
-draw();
-dark.addEventListener("change", draw);
-narrow.addEventListener("change", draw);
+function draw() {
+  Object.keys(figures).forEach(drawFigure);
+}

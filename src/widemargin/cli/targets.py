@@ -1,0 +1,144 @@
+"""What commands are about: a run's folder or a user's own network, with its data."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from widemargin.errors import InvalidInputError, WidemarginError
+
+if TYPE_CHECKING:
+    from widemargin.trained_model import TrainedModel
+    from widemargin.training import Poison
+
+__all__ = ["Data", "Target", "Weights", "one_sentence", "poison_of", "said", "trained_target"]
+
+Target = Annotated[str, typer.Argument(help="A run's folder, or module:factory of a network.", show_default=False)]
+Weights = Annotated[Path | None, typer.Option(help="Parameters of the network, as .safetensors.")]
+Data = Annotated[
+    str | None,
+    typer.Option(help="Training data: a data set's name, an .npz with inputs and labels, or module:factory."),
+]
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn whatever the user's network and data raise into an error of one sentence."""
+    try:
+        yield
+    except WidemarginError:
+        raise
+    except Exception as error:
+        raise InvalidInputError(f"the network must take the data, but: {said(error)}") from error
+
+
+def trained_target(target: str, weights: Path | None, data: str | None) -> "TrainedModel":
+    """Return the network of a run's folder or of ``module:factory``, with its data."""
+    import torch
+
+    from widemargin.trained_model import TrainedModel
+    from widemargin.zoo import Run, load_trained
+
+    if Path(target).is_dir():
+        if weights is not None or data is not None:
+            raise InvalidInputError(
+                f"{target} is a run's folder, which has its weights and data: leave out --weights and --data."
+            )
+        return load_trained(Run(Path(target)))
+    if ":" not in target:
+        raise InvalidInputError(
+            f"{target!r} must be a run's folder or module:factory, and is neither. A factory is a function without "
+            "arguments that returns the network."
+        )
+    if data is None:
+        raise InvalidInputError("the training data is needed: name it with --data.")
+    network = _called(target)
+    if not isinstance(network, torch.nn.Module):
+        raise InvalidInputError(f"{target!r} must return a torch.nn.Module, got {type(network).__name__}.")
+    if weights is not None:
+        from safetensors.torch import load_file
+
+        try:
+            network.load_state_dict(load_file(weights))
+        except Exception as error:  # the file system, safetensors and torch each have error types of their own
+            raise InvalidInputError(f"--weights {weights} must fit the network, but: {error}") from None
+    train, test = _data(data)
+    return TrainedModel(network, train, test)
+
+
+def poison_of(target: str, data: str | None, poison_data: str | None, factor: float, num_examples: int) -> "Poison":
+    """Return poison for a target: examples that were named, or what a known data set has outside its training set."""
+    import torch
+
+    from widemargin.data import DATASETS, load
+    from widemargin.training import Poison
+    from widemargin.zoo import Run, examples_of
+
+    if poison_data is not None:
+        source, _ = _data(poison_data)
+        if not (isinstance(source, tuple) and all(isinstance(part, torch.Tensor) for part in source)):
+            raise InvalidInputError("--poison-data must be one pair of tensors (inputs, labels).")
+        return Poison(factor, num_examples, source)
+    if Path(target).is_dir():
+        examples = examples_of(Run(Path(target)).config)
+    elif data is not None and data in DATASETS:
+        examples = load(data)
+    else:
+        raise InvalidInputError(
+            "poison is taken from outside the training data: name labeled examples with --poison-data."
+        )
+    if examples.draw is None and examples.extra_labels is None:
+        raise InvalidInputError(
+            f"all of {data or 'its data'} is trained on or tested: name other labeled examples with --poison-data."
+        )
+    return Poison.of(examples, factor, num_examples=num_examples, pool="fixed" if examples.draw is None else "fresh")
+
+
+def _data(source: str) -> tuple[Any, Any]:
+    """Return training and test data (or None) from a name, an .npz file or a factory."""
+    import numpy as np
+    import torch
+
+    from widemargin.data import DATASETS, load
+
+    if source in DATASETS:
+        known = load(source)
+        return (known.train_inputs, known.train_labels), (known.test_inputs, known.test_labels)
+    if source.endswith(".npz"):
+        try:
+            with Path(source).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                labels = file["labels"]
+                labels = labels.astype(np.int64) if labels.dtype.kind in "iu" else labels
+                return (torch.from_numpy(file["inputs"]), torch.from_numpy(labels)), None
+        except Exception as error:  # a damaged archive raises one of many kinds
+            raise InvalidInputError(
+                f"--data {source} must be an .npz with arrays inputs and labels, but: {said(error)}"
+            ) from None
+    if ":" in source:
+        return _called(source), None
+    raise InvalidInputError(
+        f"--data must be one of {', '.join(DATASETS)}, an .npz file or module:factory, got {source!r}."
+    )
+
+
+def _called(reference: str) -> Any:
+    """Import ``module:factory`` as seen from the current folder, and return what the factory returns."""
+    module_name, _, name = reference.partition(":")
+    sys.path.insert(0, here := str(Path.cwd()))
+    try:
+        return getattr(importlib.import_module(module_name), name)()
+    except Exception as error:  # whatever the user's code raises
+        raise InvalidInputError(
+            f"{reference!r} must name a function without arguments that can be imported from here, but: {said(error)}"
+        ) from error
+    finally:
+        sys.path.remove(here)
+
+
+def said(error: Exception) -> str:
+    """Return an error as its kind and its words."""
+    return f"{type(error).__name__}: {error}"
