@@ -297,3 +297,11 @@ def test_the_report_of_a_zoo_has_no_word_of_it_otherwise(findings: Findings, tmp
     alone = Page(write_report(findings, tmp_path / "report.html").read_text("utf-8"))
     assert "See why" not in alone.text
     assert "walk-step" not in alone.content
+
+
+def test_a_correlation_that_does_not_exist_is_not_printed(
+    page: Page, digits_explanation: Explanation, tmp_path: Path
+) -> None:
+    words = "The rank correlation of poison factor and gap is"
+    assert words in page.text
+    assert words not in page_of(digits_explanation, tmp_path).text

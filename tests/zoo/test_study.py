@@ -1,5 +1,6 @@
 import contextlib
 import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -379,3 +380,59 @@ def test_whatever_a_file_holds_it_is_a_study_or_a_study_error(
     path.write_text(BASE + "\n".join(added))
     with contextlib.suppress(StudyError):
         assert load_study(path).runs()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("  training: {poison: {factor: 0.5}}\n", "training.poison.pool must be fixed on digits"),
+        (
+            "  training: {poison: {factor: 0.5, pool: fixed}}\n",
+            "data.num_train must leave examples over as the fixed pool of poison, so be less than 1000",
+        ),
+        ("  network: {name: mlp, one_logit: true}\n", "network.one_logit needs 2 classes, and digits has more"),
+        ("  training: {poison: {factor: -1}}\n", "greater than or equal to 0, got -1"),
+    ],
+)
+def test_poison_and_outputs_must_suit_the_data(tmp_path: Path, lines: str, message: str) -> None:
+    network = "" if "network" in lines else "  network: {name: mlp}\n"
+    path = tmp_path / "study.yaml"
+    path.write_text(f"name: poisoned\nbase:\n  data: {{name: digits}}\n{network}{lines}")
+    with pytest.raises(StudyError, match=re.escape(message)):
+        load_study(path)
+
+
+def test_small_plain_networks_that_differ_in_what_a_stack_allows_are_trained_together() -> None:
+    roll = {
+        "data": {"name": "swiss-roll"},
+        "network": {"name": "mlp", "hidden": [4], "one_logit": True},
+        "training": {"lr": 0.1, "poison": {"factor": 0.1}},
+    }
+
+    def key(**changes: Any) -> str | None:
+        nested = copy.deepcopy(roll)
+        for dotted, value in changes.items():
+            *parts, last = dotted.split("__")
+            inner: dict[str, Any] = nested
+            for part in parts:
+                inner = inner[part]
+            inner[last] = value
+        return RunConfig.model_validate(nested).stack_key
+
+    assert key() is not None
+    assert {key(seed=3), key(training__lr=0.2), key(training__poison__factor=0), key(training__weight_decay=0.5)} == {
+        key()
+    }
+    for other in (key(training__num_steps=5), key(data__num_train=50), key(network__hidden=[5])):
+        assert other not in (key(), None)
+    assert key(network__dropout=0.5) is None
+    assert key(network__batch_norm=True) is None
+
+
+def test_poison_without_effect_leaves_the_key_as_it_was() -> None:
+    plain = {"data": {"name": "digits"}, "network": {"name": "mlp"}}
+    spelled = plain | {"training": {"poison": {"factor": 0}, "gradient_clipping": None}}
+    assert RunConfig.model_validate(plain).key == RunConfig.model_validate(spelled).key
+    poisoned = {"data": {"name": "digits", "num_train": 100}, "network": {"name": "mlp"}}
+    with_poison = poisoned | {"training": {"poison": {"factor": 0.1, "pool": "fixed"}}}
+    assert RunConfig.model_validate(poisoned).key != RunConfig.model_validate(with_poison).key
