@@ -96,6 +96,14 @@ class ParameterSpace:
             for name, part, shape, dtype in zip(self.names, parts, self.shapes, self.dtypes, strict=True)
         }
 
+    def stacked(self, points: Shaped[Tensor, "points parameters"]) -> dict[str, Tensor]:
+        """Return the tensors that many flat vectors stand for, with the points as the first dimension."""
+        parts = points.split_with_sizes(self.sizes, dim=1)
+        return {
+            name: part.reshape(len(points), *shape).to(dtype)
+            for name, part, shape, dtype in zip(self.names, parts, self.shapes, self.dtypes, strict=True)
+        }
+
     def kernels(self) -> Bool[Tensor, " parameters"]:
         """Return which parameters belong to a weight of two dimensions or more."""
         return torch.cat([torch.full((prod(shape),), len(shape) >= 2) for shape in self.shapes])

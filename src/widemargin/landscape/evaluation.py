@@ -15,8 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from widemargin.errors import InvalidInputError, WidemarginError
 from widemargin.margins import output_margins
+from widemargin.networks import has_stacked_forward, stacked_logits
 from widemargin.parameters import ParameterSpace
-from widemargin.trained_model import Batch, TrainedModel, checked_logits
+from widemargin.trained_model import Batch, TrainedModel, checked_logits, two_logits
 
 __all__ = ["BatchNormStatistics", "Evaluation", "PointValues"]
 
@@ -125,6 +126,10 @@ class Evaluation:
         return PointValues(means[0], means[1])
 
     def _logits_at_once(self, points: Tensor, batch: Batch) -> Tensor:
+        network = self.trained.network
+        if self.trained.forward is None and has_stacked_forward(network) and isinstance(batch, tuple | list):
+            found = stacked_logits(network, self.space, points, batch[0], are_shared=True)
+            return two_logits(found.flatten(0, 1)).view(*found.shape[:2], 2) if found.shape[2] == 1 else found
         logits: Tensor = vmap(lambda point: self.trained.logits_at(self.space.named(point), batch))(points)
         return logits
 

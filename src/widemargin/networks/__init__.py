@@ -9,8 +9,18 @@ from torch import nn
 from widemargin.errors import InvalidInputError
 from widemargin.networks.mlp import MLP, SWISS_ROLL_HIDDEN, Initialization
 from widemargin.networks.nin import NiN
+from widemargin.networks.stacking import has_stacked_forward, stacked_logits
 
-__all__ = ["MLP", "NETWORKS", "SWISS_ROLL_HIDDEN", "Initialization", "NiN", "build"]
+__all__ = [
+    "MLP",
+    "NETWORKS",
+    "SWISS_ROLL_HIDDEN",
+    "Initialization",
+    "NiN",
+    "build",
+    "has_stacked_forward",
+    "stacked_logits",
+]
 
 NETWORKS: Mapping[str, type[nn.Module]] = {"mlp": MLP, "nin": NiN}
 

@@ -60,4 +60,4 @@ def tick_text(value: float) -> str:
     power = math.log10(value) if value > 0 else 0.0
     if abs(power) > 4 and power.is_integer():
         return "10" + str(int(power)).translate(SUPERSCRIPTS)
-    return np.format_float_positional(value, trim="-")
+    return np.format_float_positional(float(f"{value:.4g}"), trim="-")

@@ -46,7 +46,7 @@ def _rays_figure(explanation: Explanation) -> Figure:
         line = {"color": NEITHER, "width": 2, "dash": "dash"}
         name = f"cutoff {cutoff:g}"
         data.append(scatter(ends, [cutoff] * 2, name, mode="lines", line=line, **_of_cutoff(cutoff, explanation)))
-    layout = layout_of(420, f"distance from the minimum {STEP} (log scale)", "training loss (log scale)")
+    layout = layout_of(420, f"distance {STEP} (log scale)", "training loss (log scale)")
     layout["xaxis"] |= {"type": "log", **log_ticks(distances)}
     layout["yaxis"] |= {"type": "log", **log_ticks(np.concatenate(positive))}
     return {"data": data, "layout": layout}

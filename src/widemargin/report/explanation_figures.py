@@ -84,6 +84,7 @@ def _surface_figures(*surfaces: Surface) -> list[Figure]:
                     "yaxis": {"title": {"text": "2nd direction"}, "nticks": 5},
                     "zaxis": height_axis,
                     "aspectmode": "cube",
+                    "uirevision": "kept",
                     "camera": {"eye": {"x": 1.6, "y": 1.6, "z": 0.5}, "center": {"x": 0, "y": 0, "z": -0.1}},
                 },
             },
@@ -118,7 +119,11 @@ def _walk_figure(quantity: str, values: Sequence[NDArray[np.float64]], pair: tup
         dots.append(scatter([x[middle]], [y[middle]], name, mode="markers", marker=dot, hoverinfo="skip"))
     layout = layout_of(250, f"c {STEP}, stretched near 0", quantity, has_legend=False)
     marked = np.linspace(0, len(x) - 1, 5).round().astype(int).tolist()
-    layout["xaxis"] |= {"tickvals": marked, "ticktext": [f"{steps[place]:.2g}".replace("-", "−") for place in marked]}
+    layout["xaxis"] |= {
+        "range": [-1, len(x)],
+        "tickvals": marked,
+        "ticktext": [f"{steps[place]:.2g}".replace("-", "−") for place in marked],
+    }
     if is_log:
         layout["yaxis"] |= {"type": "log", **log_ticks(np.concatenate(shown))}
     else:
@@ -129,7 +134,7 @@ def _walk_figure(quantity: str, values: Sequence[NDArray[np.float64]], pair: tup
 def _field_figure(field: Minefield) -> Figure:
     data = []
     for which, name, symbol, mode in (
-        (~field.is_path, "minima found with poison", "x", "markers"),
+        (~field.is_path, "ends of poisoned trainings", "x", "markers"),
         (field.is_path, "path of the good training", "circle", "lines+markers"),
     ):
         data.append(

@@ -89,13 +89,15 @@ def fit(
             lr_now = lr * factor(step / num_steps)
             for group in stepper.param_groups:
                 group["lr"] = lr_now
-            loss, clean, num_correct = step_losses(
-                network,
-                inputs[chosen],
-                labels[chosen],
-                None if stream is None else stream.next(),
-                0.0 if poison is None else poison.factor_at(step / num_steps),
-            )
+            batch, targets = inputs[chosen], labels[chosen]
+            if poison is None or stream is None:
+                loss, clean, num_correct = step_losses(network(batch), targets)
+            else:
+                poisoned, poison_labels = stream.next()
+                logits = network(torch.cat([batch, poisoned]))
+                loss, clean, num_correct = step_losses(
+                    logits, targets, poison_labels, poison.factor_at(step / num_steps)
+                )
             stepper.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it bare
             if gradient_clipping is not None:

@@ -208,21 +208,19 @@ def poisoned_loss(
 
 
 def step_losses(
-    forward: Callable[[Tensor], Tensor],
-    inputs: Float[Tensor, "examples ..."],
+    logits: Float[Tensor, "both_examples ..."],
     labels: Int[Tensor, " examples"],
-    poison: tuple[Float[Tensor, "poison_examples ..."], Int[Tensor, " poison_examples"]] | None,
-    poison_factor: float | Float[Tensor, ""],
+    poison_labels: Int[Tensor, " poison_examples"] | None = None,
+    poison_factor: float | Float[Tensor, ""] = 0.0,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""], Int[Tensor, ""]]:
     """Return the loss that a step lowers, the clean part of it, and the number of correct answers on clean examples.
 
-    Clean and poisoned examples go through the network at once; BatchNorm sees them as one batch.
+    Clean and poisoned examples go through the network as one batch, clean ones first.
     """
-    logits = forward(inputs if poison is None else torch.cat([inputs, poison[0]]))
     logits, poison_logits = logits[: len(labels)], logits[len(labels) :]
     loss = clean = label_losses(logits, labels).mean()
-    if poison is not None:
-        loss = clean + poison_factor * unlikelihood(poison_logits, poison[1]).mean()
+    if poison_labels is not None:
+        loss = clean + poison_factor * unlikelihood(poison_logits, poison_labels).mean()
     return loss, clean.detach(), (_predicted_classes(logits.detach()) == labels).sum()
 
 

@@ -8,11 +8,12 @@ from typing import TypeAlias, TypeVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from widemargin.errors import InvalidInputError
+from widemargin.networks import stacked_logits
 from widemargin.parameters import ParameterSpace
 from widemargin.training.fit import OptimizerName, fit
 from widemargin.training.history import Fit, Records
@@ -159,9 +160,7 @@ def why_not_stacked(network: nn.Module, inputs: Float[Tensor, "examples ..."]) -
     space = ParameterSpace.of(network)
     was_training = network.training
     try:
-        vmap(lambda flat: functional_call(network.train(), space.named(flat), (inputs[:2],)))(
-            space.flat(network).repeat(2, 1)
-        )
+        stacked_logits(network.train(), space, space.flat(network).repeat(2, 1), inputs[:2], are_shared=True)
     except Exception as error:  # whatever in the user's network vmap cannot do
         said = str(error).splitlines()
         return f"its forward cannot be vectorized ({type(error).__name__}: {said[0] if said else ''})"
@@ -253,26 +252,23 @@ def _gradient(
     poison: Sequence[Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return every network's gradient, clean loss and number of correct answers."""
-
-    def losses_of_one(
-        flat: Tensor, inputs: Tensor, labels: Tensor, factor: Tensor, *poison: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        def forward(examples: Tensor) -> Tensor:
-            logits: Tensor = functional_call(template, space.named(flat), (examples,))
-            return logits
-
-        return step_losses(forward, inputs, labels, (poison[0], poison[1]) if poison else None, factor)
-
     shared = None if labels.ndim == 1 else 0
     parts = []
     for start in range(0, len(stack), NETWORKS_AT_ONCE):
         some = slice(start, start + NETWORKS_AT_ONCE)
         flat = stack[some].detach().requires_grad_()
-        clean = (inputs, labels) if shared is None else (inputs[some], labels[some])
-        own = (factors[some], *(part[some] for part in poison))
+        examples, targets = (inputs, labels) if shared is None else (inputs[some], labels[some])
+        if poison:
+            clean = examples.expand(len(flat), *inputs.shape) if shared is None else examples
+            examples = torch.cat([clean, poison[0][some]], dim=1)
         with torch.enable_grad():
-            in_dims = (0, shared, shared, *(0 for _ in own))
-            losses, clean_losses, num_correct = vmap(losses_of_one, in_dims)(flat, *clean, *own)
+            logits = stacked_logits(template, space, flat, examples, are_shared=shared is None and not poison)
+            if poison:
+                losses, clean_losses, num_correct = vmap(step_losses, (0, shared, 0, 0))(
+                    logits, targets, poison[1][some], factors[some]
+                )
+            else:
+                losses, clean_losses, num_correct = vmap(step_losses, (0, shared))(logits, targets)
             (gradient,) = torch.autograd.grad(losses.sum(), flat)
         parts.append((gradient, clean_losses, num_correct))
     gradients, all_losses, all_correct = (torch.cat(part) for part in zip(*parts, strict=True))
