@@ -225,6 +225,8 @@ def test_radii_that_the_cap_cut_off_are_bars_of_their_own(explanation: Explanati
     (hatched,) = [trace for trace in traces if trace["marker"]["pattern"]["shape"]]
     assert hatched["name"] == "good, at the cap or beyond"
     assert (hatched["meta"]["cutoff"], sum(hatched["y"])) == (radii.cutoffs[-1], 3)
+    beside = [t for t in traces if t["name"] == "good" and t["meta"]["cutoff"] == radii.cutoffs[-1]]
+    assert [sum(trace["y"]) for trace in beside] == [len(radii.radii) - 3]
 
 
 def test_zero_poison_stands_left_of_the_logarithmic_axis(explanation: Explanation, figures: dict[str, Any]) -> None:

@@ -17,7 +17,13 @@ from widemargin.errors import InvalidInputError, WidemarginError
 from widemargin.margins import output_margins
 from widemargin.networks import has_stacked_forward, stacked_logits
 from widemargin.parameters import ParameterSpace
-from widemargin.trained_model import Batch, TrainedModel, checked_logits, two_logits
+from widemargin.trained_model import (
+    Batch,
+    TrainedModel,
+    checked_logits,
+    cross_entropy_per_example,
+    two_logits,
+)
 
 __all__ = ["BatchNormStatistics", "Evaluation", "PointValues"]
 
@@ -80,7 +86,7 @@ class Evaluation:
         self._norms = [module for module in trained.network.modules() if _has_statistics(module)]
         self._fresh_statistics = batch_norm == "re-estimated" and bool(self._norms)
         self._statistics_of: Tensor | None = None
-        self._buffers: list[dict[str, Tensor]] = []
+        self._buffers: dict[str, Tensor] = {}
         largest = self._look()
         self.points_at_once = 1 if self._fresh_statistics else _points_at_once(self.space.num_parameters, largest)
 
@@ -104,26 +110,40 @@ class Evaluation:
             except Exception as error:  # whatever in the user's network vmap cannot do
                 self.why_one_by_one = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
                 self.points_at_once = 1
-        return self._means(points, self._logits_one_by_one)
+        parts = [self._means(point.unsqueeze(0), self._logits_of_one) for point in points]
+        return PointValues(
+            np.concatenate([part.losses for part in parts]), np.concatenate([part.accuracies for part in parts])
+        )
 
     def _means(self, points: Tensor, logits_of: Callable[[Tensor, Batch], Tensor]) -> PointValues:
         totals = torch.zeros(2, len(points), dtype=torch.float64, device=points.device)
         num_examples = 0
         for batch, labels in self._batches():
             logits = logits_of(points, batch)
-            logits = (logits if logits.dtype == torch.float64 else logits.float()).flatten(0, 1)
-            repeated = labels.repeat(len(points))
-            losses = self.trained.loss(logits, repeated)
-            if losses.shape != repeated.shape:
-                raise InvalidInputError(
-                    f"loss must return one number per example, got shape {list(losses.shape)} for {len(repeated)} "
-                    'examples. Use reduction="none".'
-                )
-            totals[0] += losses.view(len(points), -1).double().sum(dim=1)
-            totals[1] += (output_margins(logits, repeated) > 0).view(len(points), -1).double().sum(dim=1)
+            logits = logits if logits.dtype == torch.float64 else logits.float()
+            totals[0] += self._losses(logits, labels).double().sum(dim=1)
+            margins = output_margins(logits.flatten(0, 1), labels.repeat(len(points)))
+            totals[1] += (margins > 0).view(len(points), -1).double().sum(dim=1)
             num_examples += len(labels)
         means = (totals / num_examples).cpu().numpy()
         return PointValues(means[0], means[1])
+
+    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return each example's loss at each point; a loss of the user's sees one point's batch at a time."""
+        if self.trained.loss is cross_entropy_per_example:
+            losses: Tensor = cross_entropy_per_example(logits.flatten(0, 1), labels.repeat(len(logits)))
+            return losses.view(logits.shape[:2])
+        losses = (
+            self.trained.loss(logits[0], labels).unsqueeze(0)
+            if len(logits) == 1
+            else vmap(lambda some: self.trained.loss(some, labels))(logits)
+        )
+        if losses.shape != logits.shape[:2]:
+            raise InvalidInputError(
+                f"loss must return one number per example, got shape {list(losses.shape[1:])} for {len(labels)} "
+                'examples. Use reduction="none".'
+            )
+        return losses
 
     def _logits_at_once(self, points: Tensor, batch: Batch) -> Tensor:
         network = self.trained.network
@@ -133,16 +153,10 @@ class Evaluation:
         logits: Tensor = vmap(lambda point: self.trained.logits_at(self.space.named(point), batch))(points)
         return logits
 
-    def _logits_one_by_one(self, points: Tensor, batch: Batch) -> Tensor:
+    def _logits_of_one(self, points: Tensor, batch: Batch) -> Tensor:
         if self._fresh_statistics and self._statistics_of is not points:
-            self._statistics_of, self._buffers = points, [self._statistics(point) for point in points]
-        buffers = self._buffers if self._fresh_statistics else [{} for _ in points]
-        return torch.stack(
-            [
-                self.trained.logits_at({**self.space.named(point), **extra}, batch)
-                for point, extra in zip(points, buffers, strict=True)
-            ]
-        )
+            self._statistics_of, self._buffers = points, self._statistics(points[0])
+        return self.trained.logits_at({**self.space.named(points[0]), **self._buffers}, batch).unsqueeze(0)
 
     def _statistics(self, point: Tensor) -> dict[str, Tensor]:
         """Return BatchNorm's buffers as the mean over the training batches at this point."""
