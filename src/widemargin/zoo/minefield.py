@@ -50,7 +50,7 @@ class Minefield:
 def minefield(
     config: RunConfig,
     *,
-    poison_factor: float = 0.5,
+    poison_factor: float = 0.2,
     num_starts: int = 32,
     num_steps: int | None = None,
     seed: int = 0,
