@@ -33,8 +33,12 @@ BatchNormStatistics: TypeAlias = Literal["kept", "re-estimated"]
 HELD_BYTES = 2**28
 """Data up to this size is read once and held; larger data is read again for every pass."""
 
-FLOATS_AT_ONCE = 2**19
+FLOATS_AT_ONCE = 2**20
 """Points are taken at once until their largest activations reach this: what a core's cache holds."""
+
+
+WORTH_VECTORIZING = 4
+"""Fewer points are quicker one by one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,16 +125,18 @@ class Evaluation:
         for batch, labels in self._batches():
             logits = logits_of(points, batch)
             logits = logits if logits.dtype == torch.float64 else logits.float()
-            totals[0] += self._losses(logits, labels).double().sum(dim=1)
-            margins = output_margins(logits.flatten(0, 1), labels.repeat(len(points)))
-            totals[1] += (margins > 0).view(len(points), -1).double().sum(dim=1)
+            margins = output_margins(logits.flatten(0, 1), labels.repeat(len(points))).view(logits.shape[:2])
+            totals[0] += self._losses(logits, labels, margins).sum(dim=1, dtype=torch.float64)
+            totals[1] += (margins > 0).sum(dim=1)
             num_examples += len(labels)
         means = (totals / num_examples).cpu().numpy()
         return PointValues(means[0], means[1])
 
-    def _losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def _losses(self, logits: Tensor, labels: Tensor, margins: Tensor) -> Tensor:
         """Return each example's loss at each point; a loss of the user's sees one point's batch at a time."""
         if self.trained.loss is cross_entropy_per_example:
+            if logits.shape[2] == 2:
+                return -nn.functional.logsigmoid(margins)
             losses: Tensor = cross_entropy_per_example(logits.flatten(0, 1), labels.repeat(len(logits)))
             return losses.view(logits.shape[:2])
         losses = (
@@ -204,7 +210,8 @@ class Evaluation:
 
 
 def _points_at_once(num_parameters: int, largest_activation: int) -> int:
-    return max(1, min(FLOATS_AT_ONCE // max(largest_activation, 1), 16 * FLOATS_AT_ONCE // num_parameters))
+    num = min(FLOATS_AT_ONCE // max(largest_activation, 1), 8 * FLOATS_AT_ONCE // num_parameters)
+    return num if num >= WORTH_VECTORIZING else 1
 
 
 def _chunks(num: int, size: int) -> list[int]:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 Each: TypeAlias = T | Sequence[T]
 """One value for all networks, or one for each."""
 
-NETWORKS_AT_ONCE = 64
+NETWORKS_AT_ONCE = 32
 """Larger stacks are taken in parts of this many networks: more would not fit a processor's cache."""
 
 
