@@ -1,4 +1,4 @@
-"""A surface of the swiss-roll network comes five times faster than from loss-landscapes, a convolutional one no slower.
+"""A surface of a small perceptron comes four times faster than from loss-landscapes, of a convolution no slower.
 
 Times, in turn within one run and as medians: 51×51 points of the swiss-roll network, and --points × --points of a
 small convolutional network on digits, by ``loss_surface`` and by ``loss_landscapes.planar_interpolation`` (3.0.6 from
