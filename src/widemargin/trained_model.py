@@ -166,6 +166,20 @@ class TrainedModel:
         logits: Tensor = functional_call(_Functional(self), inner, (batch,))
         return logits
 
+    def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of each example.
+
+        Raises:
+            InvalidInputError: The loss function does not return one number per example.
+        """
+        losses = self.loss(logits, labels)
+        if losses.shape != labels.shape:
+            raise InvalidInputError(
+                f"loss must return one number per example, shape {[len(labels)]}, got {list(losses.shape)}. "
+                'Use reduction="none".'
+            )
+        return losses
+
     @contextmanager
     def borrowed(self) -> Iterator[nn.Module]:
         """Lend the network in evaluation mode; put everything back afterwards, whatever happens."""

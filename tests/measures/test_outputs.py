@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from widemargin.errors import EmptyDataError, InvalidLabelsError, InvalidLogitsError
+from widemargin.errors import EmptyDataError, InvalidInputError, InvalidLabelsError, InvalidLogitsError
 from widemargin.measures import Performance, performance
 from widemargin.trained_model import TrainedModel
 
@@ -79,3 +79,13 @@ def test_a_diverged_network_is_refused() -> None:
     nn.init.constant_(model.network.bias, math.nan)
     with pytest.raises(InvalidLogitsError, match="logits must be finite"):
         performance(model)
+
+
+def test_a_loss_that_is_a_mean_is_refused():
+    trained = TrainedModel(torch.nn.Linear(2, 3), (torch.randn(6, 2), torch.arange(6) % 3), loss=mean_loss)
+    with pytest.raises(InvalidInputError, match=r"one number per example, shape \[6\], got \[\]. Use reduction"):
+        performance(trained)
+
+
+def mean_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(logits, labels)

@@ -182,13 +182,7 @@ class CurvatureProduct:
         """Return the logits of a batch, and its summed loss as a function of them."""
 
         def loss(logits: Tensor) -> Tensor:
-            losses = self.trained.loss(logits, labels)
-            if losses.shape != labels.shape[:1]:
-                raise InvalidInputError(
-                    f"loss must return one number per example, shape {[len(labels)]}, got {list(losses.shape)}. "
-                    'Torch\'s losses do so with reduction="none".'
-                )
-            return losses.sum()
+            return self.trained.losses(logits, labels).sum()
 
         return checked_logits(self.trained.logits_at({**self._leaves, **self._fixed}, batch), labels), loss
 

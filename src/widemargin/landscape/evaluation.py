@@ -137,18 +137,10 @@ class Evaluation:
         if self.trained.loss is cross_entropy_per_example:
             if logits.shape[2] == 2:
                 return -nn.functional.logsigmoid(margins)
-            losses: Tensor = cross_entropy_per_example(logits.flatten(0, 1), labels.repeat(len(logits)))
-            return losses.view(logits.shape[:2])
-        losses = (
-            self.trained.loss(logits[0], labels).unsqueeze(0)
-            if len(logits) == 1
-            else vmap(lambda some: self.trained.loss(some, labels))(logits)
-        )
-        if losses.shape != logits.shape[:2]:
-            raise InvalidInputError(
-                f"loss must return one number per example, got shape {list(losses.shape[1:])} for {len(labels)} "
-                'examples. Use reduction="none".'
-            )
+            return cross_entropy_per_example(logits.flatten(0, 1), labels.repeat(len(logits))).view(logits.shape[:2])
+        if len(logits) == 1:
+            return self.trained.losses(logits[0], labels).unsqueeze(0)
+        losses: Tensor = vmap(lambda some: self.trained.losses(some, labels))(logits)
         return losses
 
     def _logits_at_once(self, points: Tensor, batch: Batch) -> Tensor:

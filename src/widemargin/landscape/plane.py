@@ -81,9 +81,7 @@ def trajectory_plane(trained: TrainedModel, points: Sequence[Direction]) -> Plan
     if not bool(differences.isfinite().all()):
         raise InvalidInputError("points of a trajectory must be finite, got NaN or infinity. Leave such moments out.")
     products = torch.zeros(len(differences), len(differences), dtype=torch.float64, device=center.device)
-    for some in torch.split(
-        differences, 2**20, dim=1
-    ):  # in columns, so that no copy of all is made in double precision
+    for some in torch.split(differences, COLUMNS_AT_ONCE, dim=1):  # no copy of all in double precision
         products += some.double() @ some.double().T
     squares, vectors = torch.linalg.eigh(products)
     squares, vectors = squares[-2:].flip(0), vectors[:, -2:].flip(1)

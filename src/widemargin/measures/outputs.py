@@ -26,6 +26,7 @@ def performance(trained: TrainedModel, split: str = "train") -> Performance:
 
     Raises:
         EmptyDataError: There are no such examples.
+        InvalidInputError: The loss is not one number per example.
         InvalidLogitsError: The network's output is no finite table of logits.
         InvalidLabelsError: Labels are out of range or not integers.
     """
@@ -35,6 +36,6 @@ def performance(trained: TrainedModel, split: str = "train") -> Performance:
         for batch, labels in trained.batches(split):
             logits = checked_logits(trained.logits(batch), labels)
             num_correct += int((output_margins(logits, labels) > 0).sum())  # a tie is a mistake
-            loss += float(trained.loss(logits, labels).double().sum())
+            loss += float(trained.losses(logits, labels).double().sum())
             num_examples += len(labels)
     return Performance(num_correct / num_examples, loss / num_examples, num_examples)

@@ -9,11 +9,11 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from widemargin.figures.colors import WELL
 from widemargin.report.findings import Findings, Portrait, configuration_parts
 
 __all__ = ["density_figure", "order_statistics_figure", "predicted_gap_figure"]
 
-WELL, BADLY = "#1b9e77", "#d95f02"
 ACTUAL = "#8580c8"
 
 

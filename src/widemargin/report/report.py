@@ -10,14 +10,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from widemargin import __version__
-from widemargin.figures.colors import class_color
+from widemargin.figures.colors import BADLY, WELL, class_color
 from widemargin.report.axes import tick_text
 from widemargin.report.explanation import Explanation
 from widemargin.report.explanation_figures import explanation_figures
 from widemargin.report.findings import Findings
 from widemargin.report.plotly_figures import (
-    BADLY,
-    WELL,
     density_figure,
     order_statistics_figure,
     predicted_gap_figure,
