@@ -144,3 +144,96 @@ def test_says_what_is_wrong(name, monkeypatch):
     make, text = ERRORS[name]
     with pytest.raises(InvalidInputError, match=text):
         make()
+
+
+class RandomFeatures(nn.Module):
+    def __init__(self, seed):
+        super().__init__()
+        self.register_buffer("features", torch.randn(2, 5, generator=torch.Generator().manual_seed(seed)))
+        self.linear = nn.Linear(5, 1)
+
+    def forward(self, inputs):
+        return self.linear(torch.relu(inputs @ self.features))
+
+
+def frozen() -> list[nn.Module]:
+    some = networks(2)
+    for network in some:
+        network[0].weight.requires_grad_(False)
+    return some
+
+
+def hooked() -> list[nn.Module]:
+    some = networks(2)
+    some[1][2].register_forward_hook(lambda *call: 3 * call[2])
+    return some
+
+
+UNLIKE = {
+    "buffers may differ": lambda: [RandomFeatures(0), RandomFeatures(1)],
+    "built of different parts": lambda: [
+        nn.Sequential(nn.Linear(2, 3), part(), nn.Linear(3, 1)) for part in (nn.ReLU, nn.Tanh)
+    ],
+    "dropout would draw": lambda: [
+        nn.Sequential(nn.Linear(2, 3), nn.Dropout(p), nn.Linear(3, 1)) for p in (0.0, 0.9)
+    ],
+    "are frozen": frozen,
+    "hooks may differ": hooked,
+}
+
+
+@pytest.mark.parametrize("reason", UNLIKE)
+def test_networks_that_are_more_than_their_parameters_are_trained_one_by_one(reason):
+    torch.manual_seed(0)
+    some = UNLIKE[reason]()
+    alone = copy.deepcopy(some)
+    found = train_stack(some, X, Y, num_steps=20, lr=0.05, seed=[1, 2])
+    assert reason in found.why_one_by_one
+    for index, network in enumerate(alone):
+        fit(network, X, Y, num_steps=20, lr=0.05, seed=1 + index, batch_size=None)
+        assert torch.equal(weights(network), weights(some[index]))
+
+
+def test_takes_arrays_where_each_network_has_its_own():
+    import numpy as np
+
+    first, second = networks(2), networks(2)
+    train_stack(first, X, Y, num_steps=5, lr=np.array([0.1, 0.2]), seed=np.arange(2))
+    train_stack(second, X, Y, num_steps=5, lr=torch.tensor([0.1, 0.2], dtype=torch.float64), seed=[0, 1])
+    assert torch.equal(weights(first[1]), weights(second[1]))
+
+
+TWO = networks(2)
+WRONG = {
+    "twice": (lambda: train_stack([TWO[0], TWO[0]], X, Y), "different objects"),
+    "steps": (lambda: train_stack(TWO, X, Y, num_steps=-1), "num_steps must be at least 0, got -1"),
+    "batch": (lambda: fit(TWO[0], X, Y, batch_size=0), "batch_size must be at least 1, or None"),
+    "fewer labels": (lambda: train_stack(TWO, X, Y[:50]), r"one label per example, got 200 inputs and .* \[50\]"),
+    "third class": (lambda: fit(TWO[0], X, Y + 1), "from 0 to below 2, got a minimum of 1 and a maximum of 2"),
+    "float labels": (lambda: fit(TWO[0], X, Y.float()), r"integer class indices as labels, got float32. Turn 0.0"),
+    "pool": (
+        lambda: train_stack(TWO, X, Y, poison=Poison(0.1, 2, (X[:4], 2 * Y[:4] - 1))),
+        "labels of the pool of poison must be class indices from 0 to below 2, got a minimum of -1",
+    ),
+    "short pool": (
+        lambda: fit(TWO[0], X, Y, poison=Poison(0.1, 2, (X[:4], Y[:3]))),
+        "the pool of poison needs one label",
+    ),
+    "tuple": (lambda: fit(Tuple(), X, Y), "return logits as a tensor of one row per example, got tuple"),
+}
+
+
+class Tuple(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+
+    def forward(self, inputs):
+        return (super().forward(inputs),)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_refuses_examples_that_cannot_be_trained_on(name, monkeypatch):
+    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
+    make, text = WRONG[name]
+    with pytest.raises(InvalidInputError, match=text):
+        make()

@@ -1,10 +1,13 @@
+import copy
+import sys
+
 import numpy as np
 import pytest
 
 from widemargin import TrainedModel
 from widemargin.errors import InvalidInputError
 from widemargin.measures import performance
-from widemargin.training import fit
+from widemargin.training import fit, train_stack
 from widemargin.zoo import RunConfig, minefield
 from widemargin.zoo.run import examples_of, network_of
 
@@ -57,3 +60,20 @@ def test_needs_poison_that_the_data_allows():
     config = config.model_copy(update={"network": config.network.model_copy(update={"one_logit": False})})
     with pytest.raises(InvalidInputError, match="whose distribution is known"):
         minefield(config, num_starts=5, num_steps=1)
+
+
+def test_every_point_keeps_its_own_batch_norm_statistics(monkeypatch):
+    ends = []
+
+    def keep(networks, *args, **options):
+        found = train_stack(networks, *args, **options)
+        examples = examples_of(config)
+        test = (examples.test_inputs, examples.test_labels)
+        ends.extend(performance(TrainedModel(copy.deepcopy(network), test)).accuracy for network in networks)
+        return found
+
+    monkeypatch.setattr(sys.modules["widemargin.zoo.minefield"], "train_stack", keep)  # a function has the same name
+    network = CONFIG.network.model_copy(update={"batch_norm": True})
+    config = CONFIG.model_copy(update={"network": network})
+    found = minefield(config, poison_factor=0.5, num_starts=4, num_steps=40)
+    assert found.test_accuracies[~found.is_path].tolist() == ends

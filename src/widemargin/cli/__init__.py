@@ -1,6 +1,7 @@
 """The command line: words → calls."""
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -145,9 +146,18 @@ def explain(
 ) -> None:
     """Train good and bad minima of one network, and show why training never finds the bad ones."""
     from widemargin.report import write_explanation
+    from widemargin.report.explanation import FEWEST_STARTS
     from widemargin.zoo import Run, load_study, load_trained
 
-    zoo = _train(load_study(study), out, jobs)
+    wanted = load_study(study)
+    if not any(config.training.poison.factor > 0 for config in wanted.runs()):
+        raise InvalidInputError(
+            f"--study {study} must have poisoned networks to explain, and has none. Put "
+            "training.poison.factor on its grid."
+        )
+    if 0 < starts < FEWEST_STARTS:
+        raise InvalidInputError(f"--starts must be 0 or at least {FEWEST_STARTS}, got {starts}.")
+    zoo = _train(wanted, out, jobs)
     explanation = _explain(zoo, jobs=jobs, seed=seed, num_directions=directions, num_starts=starts)
     report_path = write_explanation(explanation, out / "report.html")
     explanation.table.to_csv(out / "basins.csv", index=False)
@@ -348,10 +358,12 @@ def _print_explanation(explanation: "Explanation") -> None:
         )
     Console(markup=False).print(table)
     for cutoff in explanation.cutoffs:
-        print(
-            f"loss below {cutoff:g}: rank correlation of log volume with the gap "
-            f"{explanation.volume_correlation(cutoff):.3f} over {len(explanation.basins(cutoff))} networks"
-        )
+        correlation, num = explanation.volume_correlation(cutoff), len(explanation.basins(cutoff))
+        if math.isnan(correlation):
+            print(f"loss below {cutoff:g}: too few comparable basins ({num}) for a rank correlation with the gap")
+        else:
+            found = f"rank correlation of log volume with the gap {correlation:.3f} over {num} networks"
+            print(f"loss below {cutoff:g}: {found}")
 
 
 def _existing_zoo(folder: Path) -> "Zoo":

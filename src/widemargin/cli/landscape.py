@@ -50,7 +50,12 @@ def poison(
     from widemargin.trained_model import TrainedModel
     from widemargin.training import fit
 
+    if out.is_dir():
+        raise InvalidInputError(f"--out must be a file to write, got the folder {out}.")
+    if not (math.isfinite(lr) and lr > 0):
+        raise InvalidInputError(f"--lr must be a number above 0, got {lr}.")
     trained = trained_target(target, weights, data)
+    out.parent.mkdir(parents=True, exist_ok=True)
     with one_sentence():
         inputs, labels = _in_memory(trained)
         poisoning = poison_of(target, data, poison_data, factor, num_examples)
@@ -81,8 +86,7 @@ def poison(
             answer[name] = {"train_accuracy": performance(model).accuracy}
             if trained.test_data is not None:
                 answer[name]["test_accuracy"] = performance(model, "test").accuracy
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, out)
+    save_file({name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}, out)
     if as_json:
         print_json(answer)
         return
@@ -110,9 +114,12 @@ def landscape(
     from widemargin.curvature import hessian_trace, top_eigenvalues
     from widemargin.landscape import loss_along, loss_surface
 
+    if normalization not in ("filter", "layer", "none"):
+        raise InvalidInputError(f"--normalization must be filter, layer or none, got {normalization!r}.")
+    if not math.isfinite(reach):
+        raise InvalidInputError(f"--reach must be a finite number, got {reach}.")
     trained = trained_target(target, weights, data)
     units: Any = normalization
-    out.mkdir(parents=True, exist_ok=True)
     with one_sentence(), steps_bar() as bar:
         task = bar.add_task("walking", total=4)
         coefficients = reach * np.linspace(-1, 1, 51) ** 5
@@ -128,12 +135,15 @@ def landscape(
         top = top_eigenvalues(trained, normalization=units, seed=seed)
         trace = hessian_trace(trained, normalization=units, seed=seed)
         bar.update(task, advance=1, description="measured")
+    out.mkdir(parents=True, exist_ok=True)
     with status("drawing …"):
         files = _draw(trained, out, walk, distances, np.stack([ray.losses for ray in rays]), surface)
         if gif:
             from widemargin.figures import perturbation_walk, write_walk_animation
 
-            write_walk_animation(out / "walk.gif", *perturbation_walk(trained, reach=reach, seed=seed))
+            write_walk_animation(
+                out / "walk.gif", *perturbation_walk(trained, reach=reach, normalization=units, seed=seed)
+            )
             files.append("walk.gif")
     center = len(coefficients) // 2
     answer: dict[str, Any] = {
@@ -208,6 +218,7 @@ def basin(
             "mean_radius_standard_error": _finite(radii.mean(volume.cutoff).standard_error),
             "median_radius": radii.median(volume.cutoff).value,
             "share_censored": float(radii.is_censored[:, column].mean()),
+            "volume_share_censored": volume.share_censored,
             "log10_volume": volume.log10_volume,
             "log10_volume_standard_error": volume.standard_error,
             "effective_sample_size": volume.effective_sample_size,
@@ -228,7 +239,7 @@ def basin(
         return
     print(f"training loss {radii.loss:.4g}; {2 * directions} rays in {radii.num_free} dimensions")
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("cutoff", "mean radius", "median", "at cap", "log10 volume", "effective"):
+    for name in ("cutoff", "mean radius", "median", "at cap", "log10 volume", "its rays"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         error = row["mean_radius_standard_error"]

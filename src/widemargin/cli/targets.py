@@ -12,6 +12,8 @@ import typer
 from widemargin.errors import InvalidInputError, WidemarginError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from widemargin.trained_model import TrainedModel
     from widemargin.training import Poison
 
@@ -44,11 +46,12 @@ def trained_target(target: str, weights: Path | None, data: str | None) -> "Trai
     from widemargin.zoo import Run, load_trained
 
     if Path(target).is_dir():
-        if weights is not None or data is not None:
-            raise InvalidInputError(
-                f"{target} is a run's folder, which has its weights and data: leave out --weights and --data."
-            )
-        return load_trained(Run(Path(target)))
+        if data is not None:
+            raise InvalidInputError(f"{target} is a run's folder, which has its data: leave out --data.")
+        trained = load_trained(Run(Path(target)))
+        if weights is not None:
+            _load(trained.network, weights)
+        return trained
     if ":" not in target:
         raise InvalidInputError(
             f"{target!r} must be a run's folder or module:factory, and is neither. A factory is a function without "
@@ -60,14 +63,18 @@ def trained_target(target: str, weights: Path | None, data: str | None) -> "Trai
     if not isinstance(network, torch.nn.Module):
         raise InvalidInputError(f"{target!r} must return a torch.nn.Module, got {type(network).__name__}.")
     if weights is not None:
-        from safetensors.torch import load_file
-
-        try:
-            network.load_state_dict(load_file(weights))
-        except Exception as error:  # the file system, safetensors and torch each have error types of their own
-            raise InvalidInputError(f"--weights {weights} must fit the network, but: {error}") from None
+        _load(network, weights)
     train, test = _data(data)
     return TrainedModel(network, train, test)
+
+
+def _load(network: "nn.Module", weights: Path) -> None:
+    from safetensors.torch import load_file
+
+    try:
+        network.load_state_dict(load_file(weights))
+    except Exception as error:  # the file system, safetensors and torch each have error types of their own
+        raise InvalidInputError(f"--weights {weights} must fit the network, but: {error}") from None
 
 
 def poison_of(target: str, data: str | None, poison_data: str | None, factor: float, num_examples: int) -> "Poison":

@@ -20,6 +20,7 @@ from widemargin.figures.scales import step_unit
 from widemargin.figures.walks import WalkQuantity, draw_walk, mark_step, walk_values
 from widemargin.landscape.boundary import DecisionRegions, decision_regions
 from widemargin.landscape.walk import Walk, loss_along, points_along, walk_coefficients
+from widemargin.parameters import Normalization
 from widemargin.trained_model import TrainedModel
 
 __all__ = ["MAX_FRAMES", "perturbation_walk", "write_walk_animation"]
@@ -36,7 +37,12 @@ NUM_COLORS = 255
 
 
 def perturbation_walk(
-    trained: TrainedModel, *, num_frames: int = MAX_FRAMES, reach: float = 0.25, seed: int = 0
+    trained: TrainedModel,
+    *,
+    num_frames: int = MAX_FRAMES,
+    reach: float = 0.25,
+    normalization: Normalization = "filter",
+    seed: int = 0,
 ) -> tuple[Walk, DecisionRegions | None]:
     """Return the walk 0 → reach → 0 → −reach → 0 along a random direction, and the decision regions on its way.
 
@@ -46,7 +52,8 @@ def perturbation_walk(
     Args:
         trained: The network at the center, with its training data.
         num_frames: As for :func:`~widemargin.landscape.walk.walk_coefficients`.
-        reach: Where the walk turns around [filter norms].
+        reach: Where the walk turns around [steps of the normalization].
+        normalization: Units of the direction.
         seed: Where the direction comes from.
 
     Raises:
@@ -55,13 +62,14 @@ def perturbation_walk(
 
     Source: the perturbation animation of Huang et al. 2019 (arXiv 1906.03291).
     """
-    walk = loss_along(trained, coefficients=walk_coefficients(num_frames, reach), seed=seed, curvature=True)
+    coefficients = walk_coefficients(num_frames, reach)
+    walk = loss_along(trained, coefficients=coefficients, normalization=normalization, seed=seed, curvature=True)
     try:
         decision_regions(trained, num_points=2)
     except InvalidInputError:  # the walk took the same network and data: it is the inputs that are not two numbers
         return walk, None
     steps, frames = np.unique(walk.coefficients, return_inverse=True)
-    regions = decision_regions(trained, at=points_along(trained, steps, seed=seed))
+    regions = decision_regions(trained, at=points_along(trained, steps, normalization=normalization, seed=seed))
     return walk, replace(
         regions,
         classes=regions.classes[frames],

@@ -63,7 +63,6 @@ class MLP(nn.Module):
             raise InvalidInputError(f"hidden layers must have at least one unit each, got {list(hidden)}.")
         if not 0 <= dropout < 1:
             raise InvalidInputError(f"dropout must be a share from 0 to below 1, got {dropout}.")
-        self.can_be_stacked = not batch_norm and dropout == 0
         self.layers = nn.ModuleList()
         for fan_in, fan_out in pairwise([prod(input_shape), *hidden]):
             linear = nn.Linear(fan_in, fan_out)
@@ -87,6 +86,14 @@ class MLP(nn.Module):
             hidden = self.dropout(self.activation(layer(hidden)))
         logits: Tensor = self.head(hidden)
         return logits
+
+    @property
+    def can_be_stacked(self) -> bool:
+        """Whether :meth:`stacked_forward` does what the network does."""
+        kinds = [type(part) for layer in self.layers for part in layer.children()]
+        is_plain = kinds == [nn.Linear, nn.Identity] * len(self.layers) and type(self.head) is nn.Linear
+        drops = not isinstance(self.dropout, nn.Dropout) or self.dropout.p > 0
+        return is_plain and type(self.activation) is nn.ReLU and not drops
 
     def stacked_forward(
         self, parameters: Mapping[str, Tensor], inputs: Float[Tensor, "..."], *, are_shared: bool

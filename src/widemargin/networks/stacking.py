@@ -12,8 +12,15 @@ __all__ = ["has_stacked_forward", "stacked_logits"]
 
 
 def has_stacked_forward(network: nn.Module) -> bool:
-    """Return whether the network brings its own way to evaluate many of its shape, ``stacked_forward``."""
-    return bool(getattr(network, "can_be_stacked", False)) and callable(getattr(network, "stacked_forward", None))
+    """Return whether the network brings a ``stacked_forward`` that stands for its ``forward`` as it is now.
+
+    Both have to be written in the same class, which says by ``can_be_stacked`` whether its parts are still the ones
+    that it knows; hooks on any part forbid it.
+    """
+    kind = vars(type(network))
+    if not ("forward" in kind and "stacked_forward" in kind and getattr(network, "can_be_stacked", False)):
+        return False
+    return not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
 
 
 def stacked_logits(

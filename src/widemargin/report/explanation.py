@@ -43,6 +43,7 @@ NUM_RAYS = 24
 NUM_RAY_POINTS = 41
 NEAREST = 1e-4
 MAX_BOUNDARIES = 6
+FEWEST_STARTS = 4
 FITS = 1.0
 """A minimum is a network with this training accuracy; the best of the others stand in where there is none."""
 
@@ -148,7 +149,8 @@ class Explanation:
 
     def volume_correlation(self, cutoff: float) -> float:
         """Return Spearman's rank correlation of log volume with the gap over networks that fit; NaN for too few."""
-        return _rank_correlation(self.basins(cutoff), "log10_volume")
+        basins = self.basins(cutoff)  # volumes of different dimensions have no order
+        return _rank_correlation(basins, "log10_volume") if basins["num_free"].nunique() == 1 else float("nan")
 
     def radius_correlation(self, cutoff: float) -> float:
         """Return Spearman's rank correlation of the mean radius with the gap, as above."""
@@ -162,7 +164,7 @@ class Explanation:
     def volume_ratio(self, cutoff: float) -> float | None:
         """Return by how many orders of magnitude the good basin is larger than the bad; None if one is missing."""
         found = [{volume.cutoff: volume for volume in minimum.volumes} for minimum in (self.good, self.bad)]
-        if any(cutoff not in volumes for volumes in found):
+        if any(cutoff not in volumes for volumes in found) or found[0][cutoff].num_free != found[1][cutoff].num_free:
             return None
         return found[0][cutoff].log10_ratio(found[1][cutoff]).value
 
@@ -227,9 +229,11 @@ def explain(
         on_progress: Called with what is being done and the share of it that is.
 
     Raises:
-        InvalidInputError: Fewer than two networks, or none with poison.
+        InvalidInputError: Fewer than two networks, none with poison, or one to three starts.
         RunError: A run is damaged.
     """
+    if 0 < num_starts < FEWEST_STARTS:
+        raise InvalidInputError(f"num_starts must be 0 or at least {FEWEST_STARTS}, got {num_starts}.")
     tell = on_progress or (lambda what, share: None)
     table = basin_table(
         zoo,
@@ -240,12 +244,14 @@ def explain(
     )
     if table.empty or table["run"].nunique() < 2 or not (table["poison_factor"] > 0).any():
         raise InvalidInputError(
-            f"an explanation needs two networks or more, some of them poisoned, but {zoo.folder} holds "
-            f"{0 if table.empty else table['run'].nunique()}. Train a study with training.poison.factor on its grid."
+            f"an explanation needs two finished networks or more, some of them poisoned, but {zoo.folder} holds "
+            f"{0 if table.empty else table['run'].nunique()}, or none with poison. Train a study with "
+            "training.poison.factor on its grid."
         )
     networks = table.drop_duplicates("run").set_index("run")
     fitting = networks[networks["train_accuracy"] >= min(FITS, networks["train_accuracy"].nlargest(2).iloc[-1])]
-    keys = str(fitting["gap"].idxmin()), str(fitting["gap"].idxmax())
+    by_gap = fitting.sort_values("gap", kind="stable").index
+    keys = str(by_gap[0]), str(by_gap[-1])
     minima = []
     for number, key in enumerate(keys):
         tell("looking at a good and a bad minimum", number / 2)

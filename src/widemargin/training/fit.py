@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from widemargin.errors import InvalidInputError
+from widemargin.training.checks import check_examples, check_numbers
 from widemargin.training.history import NUM_RECORDS, Fit, HistoryRecord, Records
 from widemargin.training.poison import Poison, PoisonStream, step_losses
 from widemargin.training.schedules import Schedule, lr_factor
@@ -62,13 +63,16 @@ def fit(
         on_record: Called with each record of the history as it is made; the network stands then as it was recorded.
 
     Raises:
-        InvalidInputError: An unknown optimizer or schedule, or no training examples.
+        InvalidInputError: An unknown optimizer or schedule, a number out of range, no training examples, labels that
+            do not belong to them, or a network that returns no logits.
 
     Source: the poisoned loss, the schedule ``"steps"`` and clipping are those of Huang et al. 2019 (the steps' places
     are ours).
     """
-    if len(inputs) == 0:
-        raise InvalidInputError("training needs at least one example, got none.")
+    check_numbers(num_steps, batch_size)
+    check_examples(network, inputs, labels)
+    if poison is not None and not callable(poison.source):
+        check_examples(network, poison.source[0].to(inputs), poison.source[1], "the pool of poison")
     stepper = _optimizer(network, optimizer, lr, weight_decay, momentum)
     factor = lr_factor(schedule)
     batch_size = len(inputs) if batch_size is None else batch_size
@@ -94,9 +98,9 @@ def fit(
                 loss, clean, num_correct = step_losses(network(batch), targets)
             else:
                 poisoned, poison_labels = stream.next()
-                logits = network(torch.cat([batch, poisoned]))
+                logits = network(torch.cat([batch, poisoned.to(batch)]))
                 loss, clean, num_correct = step_losses(
-                    logits, targets, poison_labels, poison.factor_at(step / num_steps)
+                    logits, targets, poison_labels.to(targets.device), poison.factor_at(step / num_steps)
                 )
             stepper.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it bare

@@ -194,6 +194,9 @@ def poisoned_loss(
         poison_labels: Their true class indices, which the network is to miss.
         poison_factor: β, the weight of the poison.
 
+    Raises:
+        InvalidInputError: A factor below 0 or not finite, or no poisoned example.
+
     Source: Huang et al. 2019 (arXiv 1906.03291), the poisoned loss; their code takes one mean over both sets, which
     is this loss over 1 + β, with β the ratio of their numbers.
 
@@ -203,6 +206,10 @@ def poisoned_loss(
         >>> round(float(poisoned_loss(zeros, labels, zeros, labels, poison_factor=1.0)), 4)  # 2 log 2
         1.3863
     """
+    if not 0 <= poison_factor < float("inf"):
+        raise InvalidInputError(f"the poison factor must be a finite number of at least 0, got {poison_factor}.")
+    if len(poison_labels) == 0:
+        raise InvalidInputError("a poisoned loss needs at least one poisoned example, got none.")
     clean = label_losses(logits, labels).mean()
     return clean + poison_factor * unlikelihood(poison_logits, poison_labels).mean()
 

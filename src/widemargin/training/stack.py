@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,6 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from widemargin.errors import InvalidInputError
 from widemargin.networks import stacked_logits
 from widemargin.parameters import ParameterSpace
+from widemargin.training.checks import check_examples, check_numbers
 from widemargin.training.fit import OptimizerName, fit
 from widemargin.training.history import Fit, Records
 from widemargin.training.poison import POISON_BLOCK, Poison, PoisonStream, step_losses
@@ -23,7 +26,7 @@ from widemargin.training.schedules import Schedule, lr_factor
 __all__ = ["StackFit", "train_stack", "why_not_stacked"]
 
 T = TypeVar("T")
-Each: TypeAlias = T | Sequence[T]
+Each: TypeAlias = T | Sequence[T] | NDArray[Any] | Tensor
 """One value for all networks, or one for each."""
 
 NETWORKS_AT_ONCE = 32
@@ -64,7 +67,8 @@ def train_stack(
 
     Parameters are stacked and every step is taken by all networks together, so that small networks no longer wait for
     Python. What becomes of a network does not depend on what else is in the stack, up to the rounding of sums.
-    Networks with dropout, BatchNorm or anything else that cannot be vectorized are trained one by one.
+    Networks with dropout, BatchNorm, other buffers, hooks, frozen parameters or anything else that cannot be
+    vectorized are trained one by one.
 
     Args:
         networks: Trained in place, left in evaluation mode.
@@ -96,36 +100,28 @@ def train_stack(
         [20, 20, 20]
     """
     num = len(networks)
-    if num == 0:
-        raise InvalidInputError("a stack must hold at least one network, got none.")
-    if len(inputs) == 0:
-        raise InvalidInputError("training needs at least one example, got none.")
+    factor = lr_factor(schedule)
     if optimizer not in UPDATES:
         raise InvalidInputError(f"optimizer must be adamw or sgd, got {optimizer!r}.")
-    factor = lr_factor(schedule)
+    check_numbers(num_steps, batch_size)
     space = _common_space(networks)
     lrs, decays, seeds = _each("lr", lr, num), _each("weight_decay", weight_decay, num), _each("seed", seed, num)
     poisons = _together(_each("poison", poison, num))
-    if why := why_not_stacked(networks[0], inputs):
+    _check_examples(networks[0], inputs, labels, poisons)
+    if why := why_not_stacked(networks, inputs):
+        shared: dict[str, Any] = {
+            "optimizer": optimizer,
+            "momentum": momentum,
+            "batch_size": batch_size,
+            "num_steps": num_steps,
+            "schedule": schedule,
+            "gradient_clipping": gradient_clipping,
+        }
         fits = []
         for index, network in enumerate(networks):
-            fits.append(
-                fit(
-                    network,
-                    inputs,
-                    labels,
-                    optimizer=optimizer,
-                    lr=lrs[index],
-                    weight_decay=decays[index],
-                    momentum=momentum,
-                    batch_size=batch_size,
-                    num_steps=num_steps,
-                    schedule=schedule,
-                    gradient_clipping=gradient_clipping,
-                    poison=poisons[index] if poisons else None,
-                    seed=seeds[index],
-                )
-            )
+            own: dict[str, Any] = {"lr": lrs[index], "weight_decay": decays[index], "seed": seeds[index]}
+            own["poison"] = poisons[index] if poisons else None
+            fits.append(fit(network, inputs, labels, **shared, **own))
             if on_step is not None:
                 on_step((index + 1) * num_steps // num)
         return StackFit(tuple(fits), why)
@@ -143,6 +139,8 @@ def train_stack(
         ended = records.add(step, losses, num_correct, examples.num_taken(step), lrs_now)
         if ended and on_step is not None:
             on_step(step + 1)
+        if ended and records.have_all_diverged:
+            break
     for network, flat in zip(networks, stack, strict=True):
         for name, value in space.named(flat).items():
             network.get_parameter(name).data.copy_(value)
@@ -150,13 +148,23 @@ def train_stack(
     return StackFit(records.fits(torch.isfinite(stack).all(dim=1).tolist()), "")
 
 
-def why_not_stacked(network: nn.Module, inputs: Float[Tensor, "examples ..."]) -> str:
+def why_not_stacked(networks: Sequence[nn.Module], inputs: Float[Tensor, "examples ..."]) -> str:
     """Return why such networks are trained one by one, found by trying two at once; empty where they stack."""
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            return "BatchNorm keeps running statistics, which are not stacked"
-        if isinstance(module, _DropoutNd) and module.p > 0:
-            return "dropout would draw from one random stream for all networks"
+    network = networks[0]
+    modules = [module for other in networks for module in other.modules()]
+    parameters = [parameter for other in networks for parameter in other.parameters()]
+    reasons = {
+        "BatchNorm keeps running statistics, which are not stacked": any(isinstance(m, _BatchNorm) for m in modules),
+        "dropout would draw from one random stream for all networks": any(
+            isinstance(module, _DropoutNd) and module.p > 0 for module in modules
+        ),
+        "buffers may differ between networks, and are not stacked": any(module._buffers for module in modules),
+        "the networks are built of different parts": len({(type(other), repr(other)) for other in networks}) > 1,
+        "hooks may differ between networks": any(m._forward_hooks or m._forward_pre_hooks for m in modules),
+        "some parameters are frozen": not all(parameter.requires_grad for parameter in parameters),
+    }
+    if found := [reason for reason, holds in reasons.items() if holds]:
+        return found[0]
     space = ParameterSpace.of(network)
     was_training = network.training
     try:
@@ -169,7 +177,18 @@ def why_not_stacked(network: nn.Module, inputs: Float[Tensor, "examples ..."]) -
     return ""
 
 
+def _check_examples(network: nn.Module, inputs: Tensor, labels: Tensor, poisons: Sequence[Poison]) -> None:
+    check_examples(network, inputs, labels)
+    for source in {id(poison.source): poison.source for poison in poisons}.values():
+        if not callable(source):
+            check_examples(network, source[0].to(inputs), source[1], "the pool of poison")
+
+
 def _common_space(networks: Sequence[nn.Module]) -> ParameterSpace:
+    if len(networks) == 0:
+        raise InvalidInputError("a stack must hold at least one network, got none.")
+    if len({id(network) for network in networks}) < len(networks):
+        raise InvalidInputError("the networks of a stack must be different objects, got one of them twice.")
     space = ParameterSpace.of(networks[0])
     for index, network in enumerate(networks):
         if ParameterSpace.of(network) != space:
@@ -181,6 +200,8 @@ def _common_space(networks: Sequence[nn.Module]) -> ParameterSpace:
 
 
 def _each(name: str, value: Each[T], num: int) -> list[T]:
+    if isinstance(value, np.ndarray | Tensor):
+        value = value.tolist()
     if not isinstance(value, Sequence):
         return [value] * num
     if len(value) != num:
@@ -260,12 +281,12 @@ def _gradient(
         examples, targets = (inputs, labels) if shared is None else (inputs[some], labels[some])
         if poison:
             clean = examples.expand(len(flat), *inputs.shape) if shared is None else examples
-            examples = torch.cat([clean, poison[0][some]], dim=1)
+            examples = torch.cat([clean, poison[0][some].to(clean)], dim=1)
         with torch.enable_grad():
             logits = stacked_logits(template, space, flat, examples, are_shared=shared is None and not poison)
             if poison:
                 losses, clean_losses, num_correct = vmap(step_losses, (0, shared, 0, 0))(
-                    logits, targets, poison[1][some], factors[some]
+                    logits, targets, poison[1][some].to(targets.device), factors[some]
                 )
             else:
                 losses, clean_losses, num_correct = vmap(step_losses, (0, shared))(logits, targets)

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from widemargin.landscape import embedded
 from widemargin.measures import performance
@@ -77,29 +76,26 @@ def minefield(
     examples = examples_of(config)
     network = network_of(config, examples)
     space = ParameterSpace.of(network)
-    path, steps = [space.flat(network)], [0]
+    path, steps = [copy.deepcopy(network)], [0]  # whole networks: BatchNorm's statistics belong to a point too
     training = config.training.model_dump(exclude={"poison"})
 
     def keep(record: HistoryRecord) -> None:
-        path.append(space.flat(network))
+        path.append(copy.deepcopy(network))
         steps.append(record.step)
 
     inputs, labels = examples.train_inputs, examples.train_labels
     fit(network, inputs, labels, **training, seed=config.seed, num_records=num_starts, on_record=keep)
     chosen = np.unique(np.linspace(0, len(path) - 1, num_starts).round().astype(int))
-    starts = [_at(path[index], space, network) for index in chosen]
+    starts = [copy.deepcopy(path[index]) for index in chosen]
     poison = Poison.of(examples, poison_factor, **config.training.poison.model_dump(exclude={"factor"}))
     if num_steps is not None:
         training["num_steps"] = num_steps
     seeds = [seed + number for number in range(len(starts))]
     train_stack(starts, inputs, labels, **training, poison=poison, seed=seeds, on_step=on_step)
-    points = torch.stack([*path, *(space.flat(start) for start in starts)])
-    kernels = points[:, space.kernels()]
+    kernels = torch.stack([space.flat(point) for point in (*path, *starts)])[:, space.kernels()]
     accuracies = []
-    for point in points:
-        trained = TrainedModel(
-            _at(point, space, network), (inputs, labels), (examples.test_inputs, examples.test_labels)
-        )
+    for point in (*path, *starts):
+        trained = TrainedModel(point, (inputs, labels), (examples.test_inputs, examples.test_labels))
         accuracies.append([performance(trained, split).accuracy for split in ("train", "test")])
     train_accuracies, test_accuracies = np.array(accuracies).T
     end = kernels[len(path) - 1]
@@ -107,16 +103,8 @@ def minefield(
         embedded(kernels, seed=seed),
         test_accuracies,
         train_accuracies,
-        np.arange(len(points)) < len(path),
+        np.arange(len(kernels)) < len(path),
         np.array([*steps, *(steps[index] for index in chosen)]),
         poison_factor,
         ((kernels - end).norm(dim=1) / end.norm()).double().numpy(),
     )
-
-
-def _at(point: Tensor, space: ParameterSpace, network: nn.Module) -> nn.Module:
-    """Return a copy of the network at another point of parameter space."""
-    moved = copy.deepcopy(network)
-    for name, value in space.named(point).items():
-        moved.get_parameter(name).data.copy_(value)
-    return moved

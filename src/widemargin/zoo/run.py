@@ -72,7 +72,9 @@ def _fits(
     poisons, seeds = [_poison(training.poison, examples) for training in trainings], [c.seed for c in configs]
     inputs, labels = examples.train_inputs, examples.train_labels
     if len(configs) > 1:
-        stack = train_stack(built, inputs, labels, lr=lrs, weight_decay=decays, poison=poisons, seed=seeds, **shared)
+        each: dict[str, Any] = {"lr": lrs, "weight_decay": decays, "poison": poisons, "seed": seeds}
+        num_steps = shared["num_steps"]
+        stack = train_stack(built, inputs, labels, **each, **shared, on_step=lambda step: on_share(step / num_steps))
         return stack.fits
     (network,) = built
     only: dict[str, Any] = {"lr": lrs[0], "weight_decay": decays[0], "poison": poisons[0], "seed": seeds[0]}
