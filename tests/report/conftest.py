@@ -67,7 +67,7 @@ def poisoned_zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
 def explanation(poisoned_zoo: Zoo) -> Explanation:
     """Of points of a plane, with a map of minima found from a good path."""
     return explain(
-        poisoned_zoo, num_directions=4, num_surface_points=5, num_starts=3, minefield_steps=20, seed=3, jobs=1
+        poisoned_zoo, num_directions=4, num_surface_points=5, num_starts=4, minefield_steps=20, seed=3, jobs=1
     )
 
 

@@ -66,7 +66,7 @@ def test_images_have_no_regions(digits_explanation: Explanation) -> None:
 
 def test_a_map_is_made_only_if_asked_for(explanation: Explanation, digits_explanation: Explanation) -> None:
     assert explanation.field is not None
-    assert (~explanation.field.is_path).sum() == 3
+    assert (~explanation.field.is_path).sum() == 4
     assert digits_explanation.field is None
 
 
@@ -126,8 +126,8 @@ def test_a_zoo_without_networks_or_poison_is_refused(tmp_path: Path, factors: li
     with pytest.raises(InvalidInputError) as caught:
         explain(zoo, num_directions=2, jobs=1)
     assert str(caught.value) == (
-        f"an explanation needs two networks or more, some of them poisoned, but {zoo.folder} holds {num}. Train a "
-        "study with training.poison.factor on its grid."
+        f"an explanation needs two finished networks or more, some of them poisoned, but {zoo.folder} holds {num}, "
+        "or none with poison. Train a study with training.poison.factor on its grid."
     )
 
 
@@ -305,3 +305,8 @@ def test_a_correlation_that_does_not_exist_is_not_printed(
     words = "The rank correlation of poison factor and gap is"
     assert words in page.text
     assert words not in page_of(digits_explanation, tmp_path).text
+
+
+def test_a_minefield_of_too_few_points_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="num_starts must be 0 or at least 4, got 3"):
+        explain(Zoo(tmp_path), num_starts=3)
