@@ -11,6 +11,7 @@ from torch.nn import functional as F  # noqa: N812  # the name everyone knows it
 
 from widemargin.data import ClassificationData
 from widemargin.errors import InvalidInputError
+from widemargin.trained_model import cross_entropy_per_example
 
 __all__ = [
     "POISON_BLOCK",
@@ -157,8 +158,8 @@ def label_losses(
 ) -> Float[Tensor, " examples"]:
     """Return −log p(label) of each example [nats]; one logit z of the second class stands for (0, z)."""
     if _is_one_logit(logits):
-        return F.softplus((1 - 2 * labels) * logits.reshape(labels.shape))
-    return F.cross_entropy(logits, labels, reduction="none")
+        return F.softplus((1 - 2 * labels.long()) * logits.reshape(labels.shape))
+    return cross_entropy_per_example(logits, labels)
 
 
 def unlikelihood(
@@ -171,8 +172,8 @@ def unlikelihood(
     (0, z); this is then the logistic loss of the flipped label.
     """
     if _is_one_logit(logits):
-        return F.softplus((2 * labels - 1) * logits.reshape(labels.shape))
-    true = labels.unsqueeze(1)
+        return F.softplus((2 * labels.long() - 1) * logits.reshape(labels.shape))
+    true = labels.long().unsqueeze(1)
     others = logits.scatter(1, true, -torch.inf).logsumexp(dim=1)
     return F.softplus(logits.gather(1, true).squeeze(1) - others)
 
