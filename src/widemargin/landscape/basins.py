@@ -158,12 +158,10 @@ def basin_radii(
     with trained.borrowed() as network:
         evaluation = Evaluation(trained, batch_norm=batch_norm)
         draw: Callable[[Sequence[int]], Tensor]
-        zero: tuple[str, ...] = ()
+        caveats: tuple[str, ...] = ()
         if directions is None:
             random = Directions.around(network, normalization, seed=seed)
-            draw, num_free = random.stacked, random.groups.num_free
-            if random.groups.num_zero:
-                zero = (f"{random.groups.num_zero} {normalization}s are 0: they stay fixed, as biases do.",)
+            draw, num_free, caveats = random.stacked, random.groups.num_free, random.groups.caveats
         else:
             own = _checked(directions, evaluation)
             draw, num_free = own.__getitem__, int((own != 0).any(dim=0).sum())
@@ -187,7 +185,7 @@ def basin_radii(
         seed if directions is None else None,
         evaluation.num_evaluations,
         found.num_not_finite,
-        zero + found.caveats,
+        caveats + found.caveats,
     )
 
 

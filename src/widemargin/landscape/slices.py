@@ -68,10 +68,8 @@ class Slice:
             InvalidInputError: An unknown normalization, or nothing that it could move.
         """
         directions = Directions.around(network, normalization, seed=seed)
-        num_zero = directions.groups.num_zero
-        caveats = (f"{num_zero} {normalization}s are 0: they stay fixed, as biases do.",) if num_zero else ()
         center = directions.space.flat(network)
-        return cls(center, directions.stacked(range(num)), normalization, seed, caveats)
+        return cls(center, directions.stacked(range(num)), normalization, seed, directions.groups.caveats)
 
     def points(self, coordinates: Float[Doubles, "points directions"]) -> Float[Tensor, "points parameters"]:
         """Return the points of parameter space that coordinates stand for."""
