@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from widemargin.data import DATASETS
 from widemargin.errors import StudyError
-from widemargin.networks import Initialization
+from widemargin.networks import Initialization, Norm
 from widemargin.training import OptimizerName, PoisonPool, PoisonSchedule, Schedule
 
 __all__ = ["FaultyStudyError", "RunConfig", "Study", "sentence"]
@@ -76,6 +76,21 @@ class MLPConfig(_Strict):
     initialization: Initialization = "he"
 
 
+class ResNet20Config(_Strict):
+    """Options of :class:`widemargin.networks.ResNet20`."""
+
+    name: Literal["resnet20"]
+    width: Annotated[float, Field(ge=1 / 16)] = 1.0
+
+
+class ResNet32Config(_Strict):
+    """Options of :class:`widemargin.networks.ResNet32`."""
+
+    name: Literal["resnet32"]
+    width: Annotated[float, Field(ge=1 / 16)] = 1.0
+    norm: Norm = "batch"
+
+
 class PoisonConfig(_Strict):
     """Options of :class:`widemargin.training.Poison`; a factor of 0 is training without poison."""
 
@@ -103,7 +118,7 @@ class RunConfig(_Strict):
     """Everything that decides what one network becomes."""
 
     data: DataConfig
-    network: Annotated[NiNConfig | MLPConfig, Field(discriminator="name")]
+    network: Annotated[NiNConfig | MLPConfig | ResNet20Config | ResNet32Config, Field(discriminator="name")]
     training: TrainingConfig = TrainingConfig()
     seed: Seed = 0
 
@@ -128,9 +143,11 @@ class RunConfig(_Strict):
             raise PydanticCustomError(
                 "one_logit", "network.one_logit needs 2 classes, and {data} has more", {"data": self.data.name}
             )
-        if isinstance(self.network, NiNConfig) and len(known.input_shape) != 3:
+        if not isinstance(self.network, MLPConfig) and len(known.input_shape) != 3:
             raise PydanticCustomError(
-                "images", "network nin needs images, and {data} has none", {"data": self.data.name}
+                "images",
+                "network {network} needs images, and {data} has none",
+                {"network": self.network.name, "data": self.data.name},
             )
         return self
 
