@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from widemargin.errors import RunError, StudyError, ZooBusyError
-from widemargin.zoo import Progress, Run, RunConfig, Study, Zoo, execution, train_zoo
+from widemargin.zoo import Progress, Resources, Run, RunConfig, Study, Zoo, execution, train_zoo
 
 MakeStudy = Callable[..., Study]
 DIVERGING = {"optimizer": "sgd", "lr": 1e6, "num_steps": 10}
@@ -138,11 +138,11 @@ def test_trains_on_one_torch_thread_and_restores_their_number(
     seen: list[int] = []
     carry_out_together = execution.carry_out_together
 
-    def spy(zoo: Zoo, configs: list[RunConfig]) -> list[Run]:
+    def spy(zoo: Zoo, configs: list[RunConfig], resources: Resources) -> list[Run]:
         seen.append(torch.get_num_threads())
         if fails:
             raise KeyboardInterrupt
-        return carry_out_together(zoo, configs)
+        return carry_out_together(zoo, configs, resources)
 
     monkeypatch.setattr(execution, "carry_out_together", spy)
     with pytest.raises(KeyboardInterrupt) if fails else nullcontext():

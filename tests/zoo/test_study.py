@@ -250,7 +250,12 @@ def test_names_the_line_of_a_fault_in_the_frame(refused: Refused, text: str, lin
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("data.name", "cifar", "input should be 'digits', 'rings' or 'swiss-roll', got 'cifar'."),
+        (
+            "data.name",
+            "cifar",
+            "must be one of digits, rings, swiss-roll, cifar10, cifar100, svhn, fashion-mnist, mnist, or owner/name, "
+            "got 'cifar'.",
+        ),
         ("data.num_train", "5", "must be from 10 (one of each class) to 1000 (all of digits), got 5."),
         ("data.num_train", "1001", "must be from 10 (one of each class) to 1000 (all of digits), got 1001."),
         ("data.label_corruption", "1.5", "input should be less than or equal to 1, got 1.5."),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from widemargin.margins import MarginDistribution
     from widemargin.prediction import Score
     from widemargin.report import Explanation
-    from widemargin.zoo import Study, Zoo
+    from widemargin.zoo import Resources, Study, Zoo
 
 __all__ = ["app", "main"]
 
@@ -261,13 +261,24 @@ def report(
 def train(
     study: Annotated[str, typer.Argument(help="A study's YAML file, or the name of one that ships.")],
     out: Annotated[Path, typer.Option(help="Folder of the zoo.", show_default=False)],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The images: a folder of Parquet files or images, an .npz, or a hub name; default: the hub."
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="An .npz of training labels, where the study names some.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, or a CUDA device.")] = "auto",
     jobs: Jobs = -1,
     as_json: AsJson = False,
 ) -> None:
     """Train every network of a study; stopped anyhow, the same command goes on where it was."""
-    from widemargin.zoo import load_study
+    from widemargin.data import Sources
+    from widemargin.zoo import Resources, load_study
 
-    zoo = _train(load_study(study), out, jobs)
+    zoo = _train(load_study(study), out, jobs, Resources(Sources(data, labels), device))
     _print_status(zoo, as_json)
 
 
@@ -287,7 +298,7 @@ def studies() -> None:
         print(f"{name}: {len(study.runs())} networks. {study.description}")
 
 
-def _train(study: "Study", out: Path, jobs: int) -> "Zoo":
+def _train(study: "Study", out: Path, jobs: int, resources: "Resources | None" = None) -> "Zoo":
     if jobs == 0 or jobs < -1:
         raise InvalidInputError(f"--jobs must be a number of processes, or -1 for one per core, got {jobs}.")
     from widemargin.zoo import train_zoo
@@ -307,7 +318,7 @@ def _train(study: "Study", out: Path, jobs: int) -> "Zoo":
         def show(progress: Any) -> None:
             bar.update(task, completed=round(progress.num_done + progress.num_under_way, 1), total=progress.num_runs)
 
-        return train_zoo(study, out, jobs=jobs, on_progress=show)
+        return train_zoo(study, out, jobs=jobs, resources=resources, on_progress=show)
 
 
 def _with_first_seed(name: str, seed: int) -> "Study":

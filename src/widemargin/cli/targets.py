@@ -83,7 +83,7 @@ def poison_of(target: str, data: str | None, poison_data: str | None, factor: fl
 
     from widemargin.data import DATASETS, load
     from widemargin.training import Poison
-    from widemargin.zoo import Run, examples_of
+    from widemargin.zoo import Run, examples_of_run
 
     if poison_data is not None:
         source, _ = _data(poison_data)
@@ -91,7 +91,7 @@ def poison_of(target: str, data: str | None, poison_data: str | None, factor: fl
             raise InvalidInputError("--poison-data must be one pair of tensors (inputs, labels).")
         return Poison(factor, num_examples, source)
     if Path(target).is_dir():
-        examples = examples_of(Run(Path(target)).config)
+        examples = examples_of_run(Run(Path(target)))
     elif data is not None and data in DATASETS:
         examples = load(data)
     else:

@@ -17,7 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from widemargin.errors import InvalidInputError
 from widemargin.networks import stacked_logits
 from widemargin.parameters import ParameterSpace
-from widemargin.training.checks import check_examples, check_numbers
+from widemargin.training.checks import check_examples, check_numbers, check_poison
 from widemargin.training.fit import OptimizerName, fit
 from widemargin.training.history import Fit, Records
 from widemargin.training.poison import POISON_BLOCK, Poison, PoisonStream, step_losses
@@ -179,9 +179,8 @@ def _why_not_stacked(networks: Sequence[nn.Module], inputs: Float[Tensor, "examp
 
 def _check_examples(network: nn.Module, inputs: Tensor, labels: Tensor, poisons: Sequence[Poison]) -> None:
     check_examples(network, inputs, labels)
-    for source in {id(poison.source): poison.source for poison in poisons}.values():
-        if not callable(source):
-            check_examples(network, source[0].to(inputs), source[1], "the pool of poison")
+    for poison in {id(poison.source): poison for poison in poisons}.values():
+        check_poison(network, poison, inputs.device)
 
 
 def _common_space(networks: Sequence[nn.Module]) -> ParameterSpace:

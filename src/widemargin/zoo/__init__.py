@@ -3,7 +3,7 @@
 from widemargin.zoo.basins import CUTOFFS, basin_table, radii_of
 from widemargin.zoo.execution import Progress, train_zoo
 from widemargin.zoo.minefield import Minefield, minefield
-from widemargin.zoo.run import carry_out, examples_of, load_trained, measurements
+from widemargin.zoo.run import Resources, carry_out, examples_of, examples_of_run, load_trained, measurements
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.study_file import load_study, shipped_studies
@@ -13,6 +13,7 @@ __all__ = [
     "CUTOFFS",
     "Minefield",
     "Progress",
+    "Resources",
     "Run",
     "RunConfig",
     "Study",
@@ -20,6 +21,7 @@ __all__ = [
     "basin_table",
     "carry_out",
     "examples_of",
+    "examples_of_run",
     "load_study",
     "load_trained",
     "measurements",

@@ -15,7 +15,7 @@ from joblib import Parallel, delayed, effective_n_jobs, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from widemargin.errors import RunError
-from widemargin.zoo.run import carry_out_together
+from widemargin.zoo.run import Resources, carry_out_together, settled
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
 
@@ -47,7 +47,12 @@ class Progress:
 
 
 def train_zoo(
-    study: Study, folder: str | Path, *, jobs: int = -1, on_progress: Callable[[Progress], None] | None = None
+    study: Study,
+    folder: str | Path,
+    *,
+    jobs: int = -1,
+    resources: Resources | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Zoo:
     """Train every run of a study that is not there yet, and return the zoo.
 
@@ -59,6 +64,7 @@ def train_zoo(
         study: The grid of runs.
         folder: Where the zoo is or shall be.
         jobs: Worker processes; -1 for as many as there are cores.
+        resources: Where the data is, and on which device to train.
         on_progress: Called at the start and as each run ends.
 
     Raises:
@@ -68,6 +74,7 @@ def train_zoo(
     """
     zoo = Zoo(Path(folder))
     plan = {config.key: config for config in study.runs()}
+    resources = settled(resources or Resources(), zoo, list(plan.values()))
     with zoo.locked():
         zoo.adopt(study)
         zoo.sweep()
@@ -83,7 +90,7 @@ def train_zoo(
                 return zoo
             try:
                 with _Pulse(zoo, progress, on_progress) as pulse:
-                    for seconds, has_diverged in _outcomes(zoo, missing, jobs):
+                    for seconds, has_diverged in _outcomes(zoo, missing, jobs, resources):
                         num_diverged += has_diverged
                         progress = Progress(progress.num_done + 1, len(plan), num_diverged, seconds)
                         num_deaths = 0
@@ -127,13 +134,13 @@ class _Pulse:
                 self._on_progress(replace(self._progress, seconds=0.0, num_under_way=under_way))
 
 
-def _outcomes(zoo: Zoo, configs: list[RunConfig], jobs: int) -> Iterator[tuple[float, bool]]:
+def _outcomes(zoo: Zoo, configs: list[RunConfig], jobs: int, resources: Resources) -> Iterator[tuple[float, bool]]:
     # Costly and cheap runs mixed, so that time left can be told and no long run is left to the end by the grid.
     order = random.Random(0).sample(configs, len(configs))
     with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
         parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
         tasks = _stacks(order, effective_n_jobs(jobs))
-        for outcomes in parallel(delayed(_work)(zoo, stack, os.getpid()) for stack in tasks):
+        for outcomes in parallel(delayed(_work)(zoo, stack, resources, os.getpid()) for stack in tasks):
             yield from outcomes
 
 
@@ -149,12 +156,12 @@ def _stacks(configs: list[RunConfig], num_workers: int) -> list[list[RunConfig]]
     return tasks
 
 
-def _work(zoo: Zoo, configs: list[RunConfig], parent: int) -> list[tuple[float, bool]]:
+def _work(zoo: Zoo, configs: list[RunConfig], resources: Resources, parent: int) -> list[tuple[float, bool]]:
     """Carry out one run, or the runs of one stack, in a worker."""
     if os.getpid() != parent:
         _end_with(parent)
     with one_torch_thread():
-        results = [run.result for run in carry_out_together(zoo, configs)]
+        results = [run.result for run in carry_out_together(zoo, configs, resources)]
     return [(float(result["seconds"]), result["status"] == "diverged") for result in results]
 
 

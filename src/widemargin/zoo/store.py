@@ -118,6 +118,10 @@ class Zoo:
         """Where the runs are."""
         return self.folder / "runs"
 
+    def checkpoint(self, config: RunConfig) -> Path:
+        """Return where a run's training keeps its state until it ends."""
+        return self.folder / "checkpoints" / f"{config.key}.safetensors"
+
     def runs(self) -> list[Run]:
         """Return every finished run, by key."""
         if not self.runs_folder.is_dir():
