@@ -89,5 +89,5 @@ def test_refuses_what_is_no_share(share):
 
 
 def test_refuses_an_unknown_name():
-    with pytest.raises(InvalidInputError, match="data must be one of digits, .*, mnist, or owner/name, got 'emnist'"):
+    with pytest.raises(InvalidInputError, match=r"one of digits, .*, mnist, or owner/name, got 'emnist'"):
         data.load("emnist")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from widemargin.data.sources import HubName, StoredData, read_source
@@ -121,7 +122,7 @@ def _write(entry: Path, source: Any, stored: StoredData) -> None:
     """Write an entry under a temporary name and rename it; nothing is left of one that fails."""
     partial = entry.with_name(f".partial-{secrets.token_hex(8)}")
     tensors = {
-        f"{name}_{part}": value.contiguous()
+        f"{name}_{part}": value.clone(memory_format=torch.contiguous_format)  # no two may share their memory
         for name, pair in stored.splits.items()
         for part, value in zip(("inputs", "labels"), pair, strict=True)
     }

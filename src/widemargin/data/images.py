@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # the name everyone knows it by
 
@@ -17,8 +17,10 @@ Preparation: TypeAlias = Callable[[Tensor], Tensor]
 Standardization: TypeAlias = Literal["per-image", "per-channel"]
 
 
-def standardized_images(images: Float[Tensor, "examples ..."]) -> Float[Tensor, "examples ..."]:
+def standardized_images(images: Shaped[Tensor, "examples ..."]) -> Float[Tensor, "examples ..."]:
     """Return each image less its own mean, over the larger of its deviation and 1/√(number of values).
+
+    Stored values of 0 to 255 are taken as they are.
 
     Source: the standardization of the paper's published input pipeline.
     """

@@ -79,25 +79,33 @@ def read_source(source: Any, hub: HubName | None = None) -> StoredData:
         return _checked(_from_npz(path), str(source))
     if path.is_dir():
         with tempfile.TemporaryDirectory() as scratch:  # the library keeps a second copy of what it reads
-            return _decoded(_loaded(str(source), str(path), None, scratch), str(source), hub)
+            found = _loaded(str(source), str(path), cache_dir=scratch, **_files_with_extra(path))
+            return _decoded(found, str(source), hub)
     if path.exists() or str(source).count("/") != 1:
         raise InvalidInputError(
             f"data must be a folder of Parquet files or images, an .npz file, or a hub name owner/name, got {source}"
             f"{', which is neither' if path.exists() else ', which does not exist'}."
         )
     known = hub if hub is not None and hub.name == str(source) else HubName(str(source))
-    return _decoded(_loaded(str(source), known.name, known.configuration, None), str(source), known)
+    return _decoded(_loaded(str(source), known.name, name=known.configuration), str(source), known)
 
 
-def _loaded(source: str, name: str, configuration: str | None, cache: str | None) -> "DatasetDict":
+def _files_with_extra(folder: Path) -> dict[str, Any]:
+    """Name each split's files where there is a split ``extra``, which the library does not look for itself."""
+    patterns = {split: f"{split}-*.parquet" for split in ("train", *TEST_SPLITS, "extra")}
+    files = {split: pattern for split, pattern in patterns.items() if any(folder.glob(pattern))}
+    return {"data_files": files} if "extra" in files else {}
+
+
+def _loaded(source: str, path: str, **options: Any) -> "DatasetDict":
     import datasets
 
     try:
         with _without_bars():
-            found = datasets.load_dataset(name, configuration, cache_dir=cache)
+            found = datasets.load_dataset(path, **options)
     except Exception as error:  # the library raises errors of many other libraries
         said = " ".join(str(error).split())
-        if cache is not None:
+        if Path(path).is_dir():
             raise InvalidInputError(
                 f"{source} must be a folder of readable Parquet files or images, but: {type(error).__name__}: {said}"
             ) from error
@@ -113,7 +121,7 @@ def _loaded(source: str, name: str, configuration: str | None, cache: str | None
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """Keep the library's progress bars, and its talk of a missing token, off the terminal."""
+    """Keep the library's progress bars off the terminal."""
     import datasets
 
     were_off = datasets.are_progress_bars_disabled()

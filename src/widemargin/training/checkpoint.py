@@ -81,10 +81,14 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what :func:`optimizer_tensors` returned."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for place, value in tensors.items():
         kind, _, rest = place.partition("/")
         if kind == "optimizer":
             index, _, name = rest.partition("/")
+            parameter = parameters[int(index)]
+            if value.shape == parameter.shape:  # fused steps want both laid out alike in memory
+                value = torch.empty_like(parameter).copy_(value)  # noqa: PLW2901
             state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
