@@ -1,6 +1,6 @@
 """Directions in parameter space: drawn from a seed when they are needed, never stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from widemargin.errors import InvalidInputError
 from widemargin.parameters import Normalization, ParameterGroups, ParameterSpace
 
-__all__ = ["Directions", "checked_direction"]
+__all__ = ["Directions", "checked_direction", "checked_directions"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +92,23 @@ def checked_direction(
                 f"{shapes[0]} and the direction {shapes[1]}."
             )
     return space.flat(direction)
+
+
+def checked_directions(
+    directions: Iterable[Tensor | Mapping[str, Tensor]], space: ParameterSpace, center: Float[Tensor, " parameters"]
+) -> Float[Tensor, "directions parameters"]:
+    """Return a user's directions, one or more, as rows in the device and precision of the center.
+
+    Raises:
+        InvalidInputError: One does not fit the network, is not finite, or is 0.
+    """
+    flat = torch.stack([checked_direction(direction, space).to(center) for direction in directions])
+    if not bool((flat.isfinite().all(dim=1) & (flat != 0).any(dim=1)).all()):
+        raise InvalidInputError(
+            "a direction must be finite and not all 0, so that the network moves along it. Look at what it was "
+            "computed from."
+        )
+    return flat
 
 
 def _gaussian(num: int, seed: int, index: int) -> Tensor:

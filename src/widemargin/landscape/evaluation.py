@@ -25,7 +25,7 @@ from widemargin.trained_model import (
     two_logits,
 )
 
-__all__ = ["BatchNormStatistics", "Evaluation", "PointValues"]
+__all__ = ["BatchNormStatistics", "Evaluation", "Losses", "PointValues"]
 
 Doubles: TypeAlias = NDArray[np.float64]
 BatchNormStatistics: TypeAlias = Literal["kept", "re-estimated"]
@@ -40,8 +40,19 @@ WORTH_VECTORIZING = 4
 """Fewer points are quicker one by one."""
 
 
+class Losses:
+    """What holds losses, some of which may not be finite."""
+
+    losses: Float[Doubles, "..."]
+
+    @property
+    def num_not_finite(self) -> int:
+        """How many losses are NaN or infinite."""
+        return int((~np.isfinite(self.losses)).sum())
+
+
 @dataclass(frozen=True, eq=False)
-class PointValues:
+class PointValues(Losses):
     """Mean loss and accuracy [share] at points of parameter space, over one split of the data."""
 
     losses: Float[Doubles, " points"]

@@ -8,7 +8,7 @@ from widemargin.curvature import CurvatureProduct, SpectralDensity
 from widemargin.landscape.crossings import check_search, loss_at_minimum
 from widemargin.landscape.evaluation import Evaluation
 from widemargin.landscape.preconditioners import coordinates, damping
-from widemargin.landscape.volume import log_unit_ball
+from widemargin.landscape.volume import LN10, log_unit_ball
 from widemargin.parameters import Normalization
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel
@@ -17,8 +17,6 @@ __all__ = ["quadratic_volume"]
 
 MAX_EXACT = 1000
 """Up to so many parameters the determinant is that of the whole Hessian."""
-
-LN10 = math.log(10)
 
 
 def quadratic_volume(

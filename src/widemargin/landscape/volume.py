@@ -30,7 +30,7 @@ from widemargin.parameters import Normalization
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel
 
-__all__ = ["BasinVolume", "basin_volume", "basin_volumes", "log_unit_ball"]
+__all__ = ["LN10", "BasinVolume", "basin_volume", "basin_volumes", "log_unit_ball"]
 
 Doubles: TypeAlias = NDArray[np.float64]
 
