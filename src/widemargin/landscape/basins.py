@@ -142,6 +142,7 @@ def basin_radii(
     Source: Huang et al. 2019 (arXiv 1906.03291), section 5.
 
     Example:
+        >>> import torch
         >>> net = torch.nn.Linear(1, 2, bias=False)
         >>> _ = net.weight.data.copy_(torch.tensor([[2.0], [0.0]]))
         >>> trained = TrainedModel(
