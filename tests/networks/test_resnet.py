@@ -103,12 +103,6 @@ def test_resnet20_is_the_paper_network_written_out(size):
     torch.testing.assert_close(network(images), expected, **CLOSE)
 
 
-@pytest.mark.parametrize(("width", "groups"), [(0.5, {8, 16, 32}), (1, {16, 32}), (4, {32}), (2.5, {20, 32})])
-def test_group_norms_have_min_32_channels_groups_or_the_most_that_divide_the_channels(width, groups):
-    modules = ResNet32(width=width, norm="group").modules()
-    assert {module.num_groups for module in modules if isinstance(module, nn.GroupNorm)} == groups
-
-
 @pytest.mark.parametrize(("network", "eps", "momentum"), [(ResNet32(), 1e-5, 0.003), (ResNet20(), 1e-3, 0.1)])
 def test_batch_norms_have_the_published_constants(network, eps, momentum):
     found = {(norm.eps, norm.momentum) for norm in network.modules() if isinstance(norm, nn.BatchNorm2d)}

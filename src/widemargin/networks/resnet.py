@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the name everyone knows it by
 
 from widemargin.errors import InvalidInputError
+from widemargin.networks.group_norm import GroupNorm2d
 from widemargin.networks.residual_block import PooledShortcut, ResidualBlock
 from widemargin.networks.same_padding import SameConv2d
 
@@ -19,6 +20,10 @@ Norm: TypeAlias = Literal["batch", "group"]
 
 PAPER_CHANNELS = 16
 NEGATIVE_SLOPE = 0.1
+NORMS: Mapping[str, Callable[[int], nn.Module]] = {
+    "batch": partial(nn.BatchNorm2d, eps=1e-5, momentum=0.003),  # TensorFlow's .997 is the share that is kept
+    "group": GroupNorm2d,
+}
 TRUNCATED_STD = 0.87962566103423978  # of a standard normal variable that is cut at ±2
 
 
@@ -38,7 +43,7 @@ class ResNet32(nn.Module):
         num_classes: How many classes there are.
         in_channels: Channels of the images, whose size is free.
         width: Filters in units of the paper's 16, 32 and 64.
-        norm: ``"batch"``; or ``"group"`` with min(32, channels) groups, or the most below that divide the channels.
+        norm: ``"batch"``; or ``"group"`` with min(32, channels) groups, where that divides the channels.
 
     Raises:
         InvalidInputError: No filter is left, or an unknown norm.
@@ -146,17 +151,6 @@ class ResNet20(nn.Module):
             hidden = stage(hidden)
         logits: Tensor = self.head(F.leaky_relu(self.norm(hidden), NEGATIVE_SLOPE).mean((2, 3)))
         return logits
-
-
-def _group_norm(num_channels: int) -> nn.GroupNorm:
-    num_groups = max(num for num in range(1, 33) if num_channels % num == 0)
-    return nn.GroupNorm(num_groups, num_channels, eps=1e-6)
-
-
-NORMS: Mapping[str, Callable[[int], nn.Module]] = {
-    "batch": partial(nn.BatchNorm2d, eps=1e-5, momentum=0.003),  # TensorFlow's .997 is the share that is kept
-    "group": _group_norm,
-}
 
 
 def _num_filters(width: float) -> int:
