@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from networks.tensorflow_style import batch_norm, group_norm, same_convolution, shaken
 from widemargin.errors import InvalidInputError
+from widemargin.layers import tapped
 from widemargin.networks import ResNet20, ResNet32
 from widemargin.parameters import ParameterSpace
 
@@ -101,6 +102,19 @@ def test_resnet20_is_the_paper_network_written_out(size):
             hidden = shortcut + same_convolution(second, block.conv2, 1)
     expected = network.head(activated(hidden, network.norm).mean((2, 3)))
     torch.testing.assert_close(network(images), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("make", [ResNet20, ResNet32])
+def test_margin_points_are_what_leaves_each_stage_before_the_final_norm(make):
+    network, images = shaken(make(width=0.25)), torch.randn(2, 3, 8, 8)
+    assert make.margin_layers == ("input", "stages.0", "stages.1", "stages.2")
+    with tapped(network, make.margin_layers) as activations, torch.no_grad():
+        network(images)
+        hidden = network.stem(images)
+        for index, stage in enumerate(network.stages):
+            hidden = stage(hidden)
+            assert torch.equal(activations[f"stages.{index}"], hidden)
+    assert hidden.min() < 0
 
 
 @pytest.mark.parametrize(("network", "eps", "momentum"), [(ResNet32(), 1e-5, 0.003), (ResNet20(), 1e-3, 0.1)])
