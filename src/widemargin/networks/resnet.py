@@ -32,8 +32,8 @@ class ResNet32(nn.Module):
 
     A 3x3 convolution without a norm; the stages, of which the second and the third halve the image and double the
     filters; norm, ReLU, mean over the image, linear head. The margin points are the input and the three stages'
-    outputs. BatchNorm's running statistics move by .3 % a step, so train for 1,000 steps or more: after 150 steps
-    a network that was right on 99.8 % of the digits was right on 34 % in evaluation mode.
+    outputs. BatchNorm's running statistics move by .3 % a step, so train for 1,000 steps or more: after 150 steps,
+    a network of width .25 was right on 99.8 % of the digits with their own statistics, on 34 % with the running ones.
 
     Source: the paper's published code (Jiang et al. 2019), constants of norms and initialization included: kernels
     come from a normal distribution cut at two standard deviations, of variance 1 / fan-in, the head from Glorot's
