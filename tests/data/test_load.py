@@ -98,9 +98,7 @@ def test_a_missing_file_of_labels_has_no_checksum(source, tmp_path):
 
 
 def test_refuses_another_data_set_under_a_known_name(source):
-    with pytest.raises(
-        InvalidInputError, match=r"cifar10 has inputs of shape \[3, 32, 32\] in 10 classes, but"
-    ):
+    with pytest.raises(InvalidInputError, match=r"cifar10 has inputs of shape \[3, 32, 32\] in 10 classes, but"):
         data.load("cifar10", sources=Sources(source))
 
 

@@ -4,13 +4,14 @@ import torch
 from torch import Tensor, nn
 
 
-def same_convolution(images: Tensor, convolution: nn.Conv2d, stride: int) -> Tensor:
-    """Convolve window by window after SAME padding."""
+def same_convolution(images: Tensor, convolution: nn.Conv2d, stride: int, sides: int | None = None) -> Tensor:
+    """Convolve window by window after SAME padding, or after so many pixels on every side."""
     kernel, size = convolution.weight, images.shape[2]
     side = kernel.shape[2]
     num_windows = (size + stride - 1) // stride
     missing = max(0, (num_windows - 1) * stride + side - size)
-    before = missing // 2
+    before = missing // 2 if sides is None else sides
+    missing = missing if sides is None else 2 * sides
     padded = torch.zeros(*images.shape[:2], size + missing, size + missing)
     padded[:, :, before : before + size, before : before + size] = images
     out = torch.zeros(len(images), len(kernel), num_windows, num_windows)

@@ -74,7 +74,7 @@ def test_resnet32_is_the_paper_network_written_out(norm, width, num_groups, size
         for block, stride in zip(stage, (first_stride, 1, 1, 1, 1), strict=True):
             first = activated(hidden, block.norm1)
             shortcut = same_convolution(first, block.shortcut, stride) if block is stage[0] else hidden
-            second = activated(same_convolution(first, block.conv1, stride), block.norm2)
+            second = activated(same_convolution(first, block.conv1, stride, sides=1), block.norm2)
             hidden = shortcut + same_convolution(second, block.conv2, 1)
     expected = network.head(activated(hidden, network.norm).mean((2, 3)))
     torch.testing.assert_close(network(images), expected, **CLOSE)

@@ -1,6 +1,7 @@
 """The pre-activation residual block that both residual networks are made of."""
 
 from collections.abc import Callable
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ class ResidualBlock(nn.Module):
         out_channels: Filters of both convolutions.
         stride: Stride of the first one [pixels].
         norm: Makes the norm of so many channels.
+        pads_evenly: Whether one pixel is padded on every side at stride 2 too, instead of TensorFlow's SAME.
         negative_slope: Slope of the ReLU below 0.
         shortcut: What is done to that which is added.
         shortcut_is_activated: Whether the shortcut starts behind the first norm and ReLU, not before them.
@@ -33,13 +35,15 @@ class ResidualBlock(nn.Module):
         stride: int = 1,
         *,
         norm: Callable[[int], nn.Module],
+        pads_evenly: bool = False,
         negative_slope: float = 0.0,
         shortcut: nn.Module | None = None,
         shortcut_is_activated: bool = False,
     ) -> None:
         super().__init__()
         self.norm1 = norm(in_channels)
-        self.conv1 = SameConv2d(in_channels, out_channels, 3, stride, bias=False)
+        convolution = partial(nn.Conv2d, padding=1) if pads_evenly else SameConv2d
+        self.conv1 = convolution(in_channels, out_channels, 3, stride, bias=False)
         self.norm2 = norm(out_channels)
         self.conv2 = SameConv2d(out_channels, out_channels, 3, bias=False)
         self.shortcut = nn.Identity() if shortcut is None else shortcut

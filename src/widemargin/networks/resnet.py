@@ -37,8 +37,7 @@ class ResNet32(nn.Module):
 
     Source: the paper's published code (Jiang et al. 2019), constants of norms and initialization included: kernels
     come from a normal distribution cut at two standard deviations, of variance 1 / fan-in, the head from Glorot's
-    uniform one. Ours is the padding at stride 2, TensorFlow's SAME as in NiN; the published code pads one pixel on
-    every side there.
+    uniform one. At stride 2 it pads one pixel on every side, where NiN has TensorFlow's SAME.
 
     Args:
         num_classes: How many classes there are.
@@ -69,7 +68,13 @@ class ResNet32(nn.Module):
         for filters, stride in zip((channels, 2 * channels, 4 * channels), (1, 2, 2), strict=True):
             projection = SameConv2d(channels, filters, 1, stride, bias=False)
             first = ResidualBlock(
-                channels, filters, stride, norm=make_norm, shortcut=projection, shortcut_is_activated=True
+                channels,
+                filters,
+                stride,
+                norm=make_norm,
+                pads_evenly=True,
+                shortcut=projection,
+                shortcut_is_activated=True,
             )
             self.stages.append(
                 nn.Sequential(first, *(ResidualBlock(filters, filters, norm=make_norm) for _ in range(4)))
