@@ -2,9 +2,9 @@
 
 Network-in-Network on images of CIFAR-10's shape, as in the study nin-cifar10-small. The plain loop is what most
 people write: a DataLoader over tensors in memory, float32, all of the machine's threads, one network after another.
-Ours is ``fit`` as the zoo calls it: bfloat16 where the processor has it, channels-last, one torch thread in each of two
-worker processes. With ``--augmentation`` both crop and flip, the plain loop example by example. Random pixels stand in
-for images: the time does not depend on them. Medians over rounds in which the contenders take turns.
+Ours is ``fit`` as the zoo calls it: bfloat16 where the processor has it, channels-last, one torch thread in each of
+two worker processes. With ``--augmentation`` both crop and flip, the plain loop example by example. Random pixels
+stand in for images: the time does not depend on them. Medians over rounds in which the contenders take turns.
 """
 
 import argparse

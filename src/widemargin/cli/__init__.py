@@ -23,7 +23,7 @@ from rich.table import Table
 from widemargin import __version__
 from widemargin.cli.landscape import basin, landscape, poison
 from widemargin.cli.output import print_json, status, steps_bar
-from widemargin.cli.targets import Data, Target, Weights, one_sentence, trained_target
+from widemargin.cli.targets import Data, Target, Weights, one_sentence, together, trained_target
 from widemargin.errors import InvalidInputError, RunError, WidemarginError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ DEMO_STARTS, DEMO_STEPS = 20, 3000
 
 Jobs = Annotated[int, typer.Option(help="Worker processes, one torch thread each; -1: one per core.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standard output.")]
+Device = Annotated[str, typer.Option(help="auto: a CUDA device where there is one; or cpu, cuda, cuda:1.")]
 ZooFolder = Annotated[Path, typer.Argument(help="Folder of a zoo.", show_default=False)]
 
 
@@ -184,17 +185,25 @@ def measure(
     data: Data = None,
     layers: Annotated[str, typer.Option(help="auto, or layer names and globs, separated by commas.")] = "auto",
     norm: Annotated[float, typer.Option(help="The p of the norm that distances are measured in.")] = 2.0,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure the margin distribution of one trained network on its training data."""
+    """Measure the margin distribution of one trained network on its training data.
+
+    Under torchrun --nproc-per-node N -m widemargin measure … the processes share the work.
+    """
     from widemargin.margins import margin_distribution
     from widemargin.measures import performance
+    from widemargin.zoo import Resources
 
-    trained = trained_target(target, weights, data)
     wanted = layers if layers == "auto" else [name.strip() for name in layers.split(",") if name.strip()]
-    with one_sentence():
-        distribution = margin_distribution(trained, wanted, norm)
-        train = performance(trained)
+    with together() as is_first:
+        trained = trained_target(target, weights, data)
+        trained.network.to(Resources(device=device).torch_device)
+        with one_sentence():
+            distribution = margin_distribution(trained, wanted, norm)
+            train = performance(trained)
+            test = None if trained.test_data is None else performance(trained, "test")
     answer: dict[str, Any] = {
         "target": target,
         "num_examples": distribution.num_examples,
@@ -208,9 +217,10 @@ def measure(
         "total_variation": dict(zip(distribution.layers, distribution.total_variation.tolist(), strict=True)),
         "signature": distribution.signature(),
     }
-    if trained.test_data is not None:
-        test = performance(trained, "test")
+    if test is not None:
         answer |= {"test_accuracy": test.accuracy, "gap": train.accuracy - test.accuracy}
+    if not is_first:
+        return
     if as_json:
         print_json(answer)
     else:
@@ -270,7 +280,7 @@ def train(
     labels: Annotated[
         str | None, typer.Option(help="An .npz of training labels, where the study names some.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, or a CUDA device.")] = "auto",
+    device: Device = "auto",
     jobs: Jobs = -1,
     as_json: AsJson = False,
 ) -> None:
