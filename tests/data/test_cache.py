@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from data.stored import random_images, write_parquet
-from widemargin.data import cache, cache_folder, cached
+from widemargin.data import cache, cache_folder
+from widemargin.data.cache import cached
 from widemargin.errors import InvalidInputError
 
 

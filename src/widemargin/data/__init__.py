@@ -9,7 +9,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from widemargin.data.cache import CachedData, cache_folder, cached
+from widemargin.data.cache import cache_folder, cached
 from widemargin.data.classification_data import (
     ClassificationData,
     balanced_choice,
@@ -26,7 +26,6 @@ from widemargin.errors import InvalidInputError
 
 __all__ = [
     "DATASETS",
-    "CachedData",
     "ClassificationData",
     "CropAndFlip",
     "DataSet",
@@ -38,7 +37,6 @@ __all__ = [
     "StoredData",
     "balanced_subset",
     "cache_folder",
-    "cached",
     "concentric_rings",
     "corrupt_labels",
     "digits",
@@ -47,7 +45,6 @@ __all__ = [
     "prepared",
     "read_source",
     "standardized_images",
-    "stored_examples",
     "swiss_roll",
 ]
 
@@ -157,7 +154,11 @@ def load(
 
 
 def _whole(name: str, source: str | None) -> ClassificationData:
-    """Return all of a data set as it is stored."""
+    """Return all of a data set as it is stored.
+
+    Raises:
+        InvalidInputError: No such data set, or the source cannot be read or does not hold it.
+    """
     known = DATASETS.get(name)
     if known is not None and known.make is not None:
         if source is not None:
@@ -165,25 +166,7 @@ def _whole(name: str, source: str | None) -> ClassificationData:
         return known.make()
     if known is None and "/" not in name:
         raise InvalidInputError(f"data must be one of {', '.join(DATASETS)}, or owner/name, got {name!r}.")
-    stored = stored_examples(name, source).data
-    return ClassificationData(
-        *stored.splits["train"], *stored.splits["test"], stored.num_classes, 0, *stored.splits.get("extra", ())
-    )
-
-
-def stored_examples(name: str, source: str | None = None) -> CachedData:
-    """Return the files behind a data set that needs some, decoded and cached.
-
-    Args:
-        name: A key of ``DATASETS``, or ``owner/name``.
-        source: Where to read it; ``None`` for its own place on the hub.
-
-    Raises:
-        InvalidInputError: The source cannot be read, or does not hold the data set that it is to be.
-    """
-    known = DATASETS.get(name)
-    hub = known.hub if known is not None else None
-    found = cached(source or (hub.name if hub else name), hub)
+    found = cached(source or (known.hub.name if known and known.hub else name), known.hub if known else None)
     shape = tuple(found.data.splits["train"][0].shape[1:])
     if known is not None and (shape, found.data.num_classes) != (known.input_shape, known.num_classes):
         raise InvalidInputError(
@@ -191,7 +174,12 @@ def stored_examples(name: str, source: str | None = None) -> CachedData:
             f"{found.source} has {list(shape)} in {found.data.num_classes}. If it is another data set, name it "
             "owner/name in the study."
         )
-    return found
+    splits = found.data.splits
+    whole = ClassificationData(*splits["train"], *splits["test"], found.data.num_classes)
+    extra_inputs, extra_labels = splits.get("extra", (None, None))
+    return replace(
+        whole, extra_inputs=extra_inputs, extra_labels=extra_labels, source=found.source, checksum=found.checksum
+    )
 
 
 def _labels_of(sources: Sources, name: str, data: ClassificationData) -> Tensor:

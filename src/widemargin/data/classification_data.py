@@ -31,6 +31,8 @@ class ClassificationData:
             distribution itself is known.
         stored_train_inputs: The training inputs before their preparation, which augmentation works on.
         preparation: From stored inputs to those that the network takes; ``None`` where they are the same.
+        source: Where the examples were read, if they were.
+        checksum: SHA-256 of all that was read there.
     """
 
     train_inputs: Shaped[Tensor, "examples ..."]
@@ -44,6 +46,8 @@ class ClassificationData:
     draw: Callable[[int, torch.Generator], tuple[Tensor, Tensor]] | None = None
     stored_train_inputs: Shaped[Tensor, "examples ..."] | None = None
     preparation: Preparation | None = None
+    source: str | None = None
+    checksum: str | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

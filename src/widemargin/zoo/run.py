@@ -80,27 +80,24 @@ def settled(resources: Resources, zoo: Zoo, configs: Sequence[RunConfig]) -> Res
             there is no such device.
         RunError: Finished runs were trained on other images or labels.
     """
-    _ = resources.torch_device
     done = [run for run in zoo.runs() if {"data", "labels"} & run.result.keys()]
     before = sources_of(done[0]) if done else Sources()
-    sources = Sources(resources.sources.data or before.data, resources.sources.labels or before.labels)
-    kept = replace(resources, sources=sources)
+    given = resources.sources
+    settled = replace(resources, sources=Sources(given.data or before.data, given.labels or before.labels))
     firsts = {(config.data.name, config.data.labels): config for config in reversed(configs)}
-    found = [_provenance(config, sources, kept.torch_device) for config in firsts.values()]
-    if sources.data is not None and len({config.data.name for config in firsts.values()}) > 1:
+    if settled.sources.data is not None and len({name for name, _ in firsts}) > 1:
         raise InvalidInputError("a study of several data sets takes each from the hub: leave out --data.")
     for config in firsts.values():
-        if config.data.labels is not None:
-            examples_of(config, sources)  # that the labels fit is seen before the first training
-    for name in ("data", "labels"):
-        now = {each[name]["checksum"] for each in found if name in each}
-        then = {run.result[name]["checksum"] for run in done if name in run.result}
-        if len(firsts) == 1 and now and then and now != then:
-            raise RunError(
-                f"{zoo.folder} holds runs that were trained on other {'images' if name == 'data' else 'labels'} than "
-                f"{getattr(sources, name)}. Choose another folder with --out."
-            )
-    return kept
+        now = _provenance(config, examples_of(config, settled.sources), settled)
+        for run in done:
+            for name, what in (("data", "images"), ("labels", "labels")):
+                is_like = run.config.data.name == config.data.name and name in now and name in run.result
+                if is_like and now[name]["checksum"] != run.result[name]["checksum"]:
+                    raise RunError(
+                        f"{zoo.folder} holds runs that were trained on other {what} than {now[name]['source']} has. "
+                        "Choose another folder with --out."
+                    )
+    return settled
 
 
 def carry_out(zoo: Zoo, config: RunConfig, resources: Resources | None = None) -> Run:
@@ -120,7 +117,7 @@ def carry_out_together(zoo: Zoo, configs: Sequence[RunConfig], resources: Resour
         return runs
     device = resources.torch_device
     examples = on_device(examples_of(missing[0], resources.sources), device)
-    provenance = _provenance(missing[0], resources.sources, device)
+    provenance = _provenance(missing[0], examples, resources)
     built = [network_of(config, examples).to(device) for config in missing]
     with ExitStack() as stack:
         folders = [stack.enter_context(zoo.writing(config)) for config in missing]
@@ -133,7 +130,11 @@ def carry_out_together(zoo: Zoo, configs: Sequence[RunConfig], resources: Resour
         (folders[0] / HEARTBEAT).unlink(missing_ok=True)
         training_seconds = (time.perf_counter() - begun) / len(missing)
         for folder, network, initial, fitted in zip(folders, built, initials, fits, strict=True):
-            own = provenance | {"num_corrupted": examples.num_corrupted, "training_seconds": training_seconds}
+            own = provenance | {
+                "num_classes": examples.num_classes,
+                "num_corrupted": examples.num_corrupted,
+                "training_seconds": training_seconds,
+            }
             _write(folder, _trained(network, examples, initial), fitted, own)
     return runs
 
@@ -201,18 +202,16 @@ def on_device(examples: ClassificationData, device: torch.device) -> Classificat
     return replace(examples, **{name: value.to(device) for name, value in held.items()})
 
 
-def _provenance(config: RunConfig, sources: Sources, device: torch.device) -> dict[str, Any]:
+def _provenance(config: RunConfig, examples: ClassificationData, resources: Resources) -> dict[str, Any]:
     """Return what a result says of where its data came from and what it was computed with."""
+    device, sources = resources.torch_device, resources.sources
     narrow = config.training.precision == "bfloat16" and has_bfloat16(device)
     provenance: dict[str, Any] = {"device": device.type, "precision": "bfloat16" if narrow else "float32"}
-    known = data.DATASETS.get(config.data.name)
-    if known is None or known.hub is not None:
-        found = data.stored_examples(config.data.name, sources.data)
-        provenance["data"] = {"source": found.source, "checksum": found.checksum}
+    if examples.source is not None:
+        provenance["data"] = {"source": examples.source, "checksum": examples.checksum}
     if config.data.labels is not None and sources.labels is not None:
-        provenance["labels"] = {
-            "source": str(Path(sources.labels).resolve()), "checksum": sources.labels_checksum
-        }  # fmt: skip
+        file = str(Path(sources.labels).resolve())
+        provenance["labels"] = {"source": file, "checksum": sources.labels_checksum}
     return provenance
 
 
@@ -325,14 +324,12 @@ def examples_of_run(run: Run, sources: Sources | None = None) -> ClassificationD
         RunError: The run is damaged, or the data is not what it was trained on.
         InvalidInputError: The data cannot be read.
     """
-    config, sources = run.config, sources or sources_of(run)
-    if (known := run.result.get("data")) is not None:
-        found = data.stored_examples(config.data.name, sources.data)
-        if found.checksum != known["checksum"]:
-            raise RunError(
-                f"{run.folder} was trained on other images than {found.source} holds now. Name its own with --data."
-            )
-    return examples_of(config, sources)
+    examples = examples_of(run.config, sources or sources_of(run))
+    if examples.checksum != run.result.get("data", {}).get("checksum"):
+        raise RunError(
+            f"{run.folder} was trained on other examples than {examples.source} has now. Name its own with --data."
+        )
+    return examples
 
 
 def network_of(config: RunConfig, examples: ClassificationData) -> nn.Module:
