@@ -3,13 +3,21 @@
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import RegressorMixin
-from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
+from sklearn.base import RegressorMixin, clone
+from sklearn.model_selection import GroupKFold, KFold
 
 from widemargin.errors import InvalidInputError
 from widemargin.results import Estimate
 
-__all__ = ["adjusted_r2", "kfold_r2", "left_out_predictions", "mean_squared_error", "r2"]
+__all__ = [
+    "adjusted_r2",
+    "kfold_r2",
+    "left_out_predictions",
+    "mean_r2",
+    "mean_squared_error",
+    "partitioned_predictions",
+    "r2",
+]
 
 Doubles = NDArray[np.float64]
 
@@ -72,14 +80,41 @@ def kfold_r2(
 
     Source: Jiang et al. 2019 (arXiv 1810.00113), section 4; ten folds.
     """
-    values = [
-        r2(
-            y,
-            left_out_predictions(predictor, X, y, groups=groups, num_folds=num_folds, seed=seed + partition),
-        )
-        for partition in range(num_partitions)
-    ]
-    error = float(np.std(values, ddof=1) / np.sqrt(num_partitions)) if num_partitions > 1 else None
+    predictions = partitioned_predictions(
+        predictor, X, y, groups=groups, num_folds=num_folds, num_partitions=num_partitions, seed=seed
+    )
+    return mean_r2(y, predictions)
+
+
+def partitioned_predictions(
+    predictor: RegressorMixin,
+    X: ArrayLike,
+    y: Float[Doubles, " networks"],
+    *,
+    groups: ArrayLike | None = None,
+    num_folds: int = 10,
+    num_partitions: int = 10,
+    seed: int = 0,
+) -> Float[Doubles, "partitions networks"]:
+    """Return each network's predicted gaps from fits that left out its fold, a row for each partition.
+
+    The arguments are those of :func:`kfold_r2`.
+
+    Raises:
+        InvalidInputError: Fewer than two networks or groups, or a fold that leaves fewer than two networks.
+    """
+    return np.stack(
+        [
+            left_out_predictions(predictor, X, y, groups=groups, num_folds=num_folds, seed=seed + partition)
+            for partition in range(num_partitions)
+        ]
+    )
+
+
+def mean_r2(actual: Float[Doubles, " networks"], predictions: Float[Doubles, "partitions networks"]) -> Estimate:
+    """Return the mean R² over partitions and its standard error over their choice, none for a single one."""
+    values = [r2(actual, predicted) for predicted in predictions]
+    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
     return Estimate(float(np.mean(values)), standard_error=error)
 
 
@@ -113,5 +148,7 @@ def left_out_predictions(
             f"cross-validation must leave at least 2 networks to fit on, but one of its folds leaves {num_fitted} of "
             f"{len(y)}. Train more networks, or use more folds."
         )
-    predicted: Doubles = cross_val_predict(predictor, X, y, cv=folds)
+    fitted, predicted = clone(predictor), np.empty_like(y, dtype=np.float64)
+    for train, test in folds:
+        predicted[test] = fitted.fit(X[train], y[train]).predict(X[test])
     return predicted
