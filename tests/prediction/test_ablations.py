@@ -13,7 +13,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from widemargin.errors import InvalidInputError
-from widemargin.prediction import ABLATIONS, SUBSETS, Ablation, GapPredictor, Score, ablation_scores, features_of
+from widemargin.prediction import (
+    ABLATIONS,
+    Ablation,
+    GapPredictor,
+    Score,
+    ablation_scores,
+    features_of,
+    r2_interval,
+    resamples_of,
+)
 
 LAYERS = ("input", "blocks.0", "blocks.1", "head")
 QUARTILES = ("lower_fence", "q1", "median", "q3", "upper_fence")
@@ -65,7 +74,7 @@ class StatsModels:
         return np.asarray(self.oracle.predict(sm.add_constant(X, has_constant="add")))
 
 
-@pytest.mark.parametrize("subset", SUBSETS)
+@pytest.mark.parametrize("subset", ["all", "train accuracy ≥ 0.99"])
 @pytest.mark.parametrize(
     ("name", "columns", "is_log", "is_ridge"),
     [
@@ -132,7 +141,7 @@ def test_ridge_is_adjusted_by_its_effective_parameters() -> None:
 def test_there_is_a_score_for_every_ablation_and_subset_in_order() -> None:
     scores = ablation_scores(zoo_like(8, 1), ABLATIONS[:3])
     assert [(score.subset, score.name) for score in scores] == [
-        (subset, ablation.name) for subset in SUBSETS for ablation in ABLATIONS[:3]
+        (subset, ablation.name) for subset in ("all", "train accuracy ≥ 0.99") for ablation in ABLATIONS[:3]
     ]
 
 
@@ -179,7 +188,7 @@ def test_a_table_without_margins_is_refused() -> None:
 
 def test_the_least_training_accuracy_of_a_subset_belongs_to_it() -> None:
     table = zoo_like(4).assign(train_accuracy=[0.0, 0.9, 0.989, 0.9899, 0.99, 0.99, 0.995, 1.0])
-    assert [score_of(table, subset=subset).num_networks for subset in SUBSETS] == [8, 4]
+    assert score_of(table, subset="train accuracy ≥ 0.99").num_networks == 4
 
 
 def has_no_score(score: Score) -> bool:
@@ -316,3 +325,72 @@ def test_there_is_no_same_data_r2_where_settings_are_unknown_or_have_one_configu
     table = zoo_like()
     table["data"] = table["configuration"]
     assert score_of(table).same_data_r2 is None
+
+
+# intervals and further baselines
+
+
+def test_intervals_are_those_of_the_errors_of_left_out_predictions() -> None:
+    table = zoo_like(20)
+    score = score_of(table)
+    X, gap = np.log(features_of(MEDIANS, table).to_numpy()), table["gap"].to_numpy()
+    errors = np.zeros_like(gap)
+    for seed in range(10):
+        folds = GroupKFold(10, shuffle=True, random_state=seed).split(X, groups=table["configuration"])
+        for train, test in folds:
+            errors[test] += (gap[test] - StatsModels().fit(X[train], gap[train]).predict(X[test])) ** 2 / 10
+    draws = resamples_of(table["configuration"])
+    assert score.grouped_kfold_r2_interval == pytest.approx(r2_interval(gap, errors, draws))
+    low, high = r2_interval(gap, (gap - StatsModels().fit(X, gap).predict(X)) ** 2, draws) or (np.nan, np.nan)
+    factor = 39 / (39 - len(LAYERS))
+    assert score.adjusted_r2_interval == pytest.approx((1 - (1 - low) * factor, 1 - (1 - high) * factor))
+
+
+def test_intervals_hold_their_scores_and_are_drawn_by_seed() -> None:
+    table = zoo_like(20)
+    (score, *_), (again, *_), (other, *_) = (ablation_scores(table, [MEDIANS], seed=seed) for seed in (0, 0, 1))
+    assert score == again
+    assert score.kfold_r2_interval != other.kfold_r2_interval
+    for name in ("adjusted_r2", "kfold_r2", "grouped_kfold_r2"):
+        low, high = getattr(score, f"{name}_interval")
+        assert low < getattr(score, name) < high
+
+
+def test_few_configurations_have_no_intervals() -> None:
+    score = score_of(zoo_like(9))
+    assert score.grouped_kfold_r2 is not None
+    assert (score.adjusted_r2_interval, score.kfold_r2_interval, score.grouped_kfold_r2_interval) == (None,) * 3
+
+
+def test_scores_say_between_which_training_accuracies_their_networks_lie() -> None:
+    table = zoo_like()
+    assert score_of(table).train_accuracy_range == (table["train_accuracy"].min(), 1.0)
+    assert score_of(table.assign(train_accuracy=0.5), subset="train accuracy ≥ 0.99").train_accuracy_range is None
+
+
+def test_hyperparameters_are_one_hot_and_predict_what_they_decide() -> None:
+    table = zoo_like(12, 2)
+    number = np.arange(24) // 2
+    table["hp.lr"], table["hp.norm"], table["hp.same"] = number % 3 * 0.1, np.where(number % 2, "batch", None), 1
+    table["hp.seed"] = range(24)
+    table["gap"] = np.array([0.1, 0.7, 0.3])[number % 3] + 0.05 * (number % 2)
+    ablation = BY_NAME["hyperparameters, one-hot"]
+    features = features_of(ablation, table)
+    assert features.shape == (24, 3)
+    assert set(features.to_numpy().ravel()) == {0.0, 1.0}
+    score = score_of(table, ablation)
+    assert (score.num_features, score.layers, score.is_baseline) == (3, "none", True)
+    assert score.grouped_kfold_r2 == pytest.approx(1)
+
+
+def test_one_configuration_has_no_hyperparameters_to_predict_from() -> None:
+    score = score_of(zoo_like().assign(**{"hp.lr": 0.1}), BY_NAME["hyperparameters, one-hot"])
+    assert score.note == "these networks do not have these features"
+
+
+def test_features_that_say_the_same_are_counted_once() -> None:
+    table = zoo_like()
+    table["quartiles/input/median"] = table["quartiles/head/median"]
+    X = np.log(table[[f"quartiles/{layer}/median" for layer in LAYERS[1:]]].to_numpy())
+    oracle = sm.OLS(table["gap"].to_numpy(), sm.add_constant(X)).fit()
+    assert score_of(table).adjusted_r2 == pytest.approx(oracle.rsquared_adj)

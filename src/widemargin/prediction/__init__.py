@@ -1,20 +1,38 @@
 """From signatures to the generalization gap: the predictor, its scores, the ablations."""
 
-from widemargin.prediction.ablations import ABLATIONS, SUBSETS, Ablation, Score, ablation_scores, features_of
+from widemargin.prediction.ablations import (
+    ABLATIONS,
+    Ablation,
+    Score,
+    ablation_scores,
+    features_of,
+    varied_hyperparameters,
+)
 from widemargin.prediction.gap_predictor import GapPredictor
+from widemargin.prediction.intervals import LEVEL, Interval, Resamples, r2_interval, resamples_of
 from widemargin.prediction.scores import adjusted_r2, kfold_r2, left_out_predictions, mean_squared_error, r2
+from widemargin.prediction.subsets import SUBSETS, has_learned, nearly_equal_accuracy, subsets_of
 
 __all__ = [
     "ABLATIONS",
+    "LEVEL",
     "SUBSETS",
     "Ablation",
     "GapPredictor",
+    "Interval",
+    "Resamples",
     "Score",
     "ablation_scores",
     "adjusted_r2",
     "features_of",
+    "has_learned",
     "kfold_r2",
     "left_out_predictions",
     "mean_squared_error",
+    "nearly_equal_accuracy",
     "r2",
+    "r2_interval",
+    "resamples_of",
+    "subsets_of",
+    "varied_hyperparameters",
 ]

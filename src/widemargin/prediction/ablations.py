@@ -1,7 +1,6 @@
 """The ablations of the margin-distribution paper, and the baselines they have to beat, in one table."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -10,9 +9,12 @@ import pandas as pd
 
 from widemargin.errors import InvalidInputError
 from widemargin.prediction.gap_predictor import GapPredictor
-from widemargin.prediction.scores import adjusted_r2, kfold_r2, mean_squared_error, r2
+from widemargin.prediction.intervals import Interval, Resamples, resamples_of
+from widemargin.prediction.regression import regression_scores
+from widemargin.prediction.scores import kfold_r2, number_or_none
+from widemargin.prediction.subsets import subsets_of
 
-__all__ = ["ABLATIONS", "SUBSETS", "Ablation", "Score", "ablation_scores", "features_of"]
+__all__ = ["ABLATIONS", "Ablation", "Score", "ablation_scores", "features_of", "varied_hyperparameters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,8 @@ class Ablation:
 
     Attributes:
         name: What a reader calls it.
-        features: Prefix of the columns, or ``trivial`` and ``num_train`` for the baselines.
+        features: Prefix of the columns; ``trivial`` and ``num_train`` for baselines of named columns,
+            ``hyperparameters`` for the configuration itself, one-hot.
         columns: The columns themselves, for the baselines.
         transform: Of the features, before the regression.
         regularization: ``None`` for the paper's least squares.
@@ -69,11 +72,17 @@ ABLATIONS = (
         columns=("train_accuracy", "train_loss"),
         is_baseline=True,
     ),
+    Ablation(
+        "training accuracy and loss, ridge",
+        "trivial",
+        "identity",
+        "ridge",
+        columns=("train_accuracy", "train_loss"),
+        is_baseline=True,
+    ),
     Ablation("log number of training examples", "num_train", columns=("num_train",), is_baseline=True),
+    Ablation("hyperparameters, one-hot", "hyperparameters", "identity", is_baseline=True),
 )
-
-SUBSETS: Mapping[str, float] = {"all": 0.0, "train accuracy ≥ 0.99": 0.99}
-"""Subsets of networks by the least training accuracy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +99,17 @@ class Score:
         subset: Which networks.
         num_networks: How many networks.
         num_features: How many features.
+        train_accuracy_range: Least and greatest training accuracy of these networks.
         r2: On the networks it was fitted on.
         adjusted_r2: … less what so many features explain by chance; for ridge by effective parameters.
+        adjusted_r2_interval: Where it might have come to lie with other configurations, at 95 %; as
+            :func:`widemargin.prediction.r2_interval` draws them.
         kfold_r2: On networks left out.
         kfold_r2_error: Its standard error over the choice of folds.
+        kfold_r2_interval: As ``adjusted_r2_interval``.
         grouped_kfold_r2: … with repeats of a configuration left out together.
         grouped_kfold_r2_error: Its standard error over the choice of folds.
+        grouped_kfold_r2_interval: As ``adjusted_r2_interval``.
         same_data_r2: On configurations left out, after the mean of each data setting (same training examples and
             labels) is taken off features and gaps: what it knows beyond the data itself.
         mse: Mean squared error on the networks it was fitted on [squared gap].
@@ -112,12 +126,16 @@ class Score:
     subset: str
     num_networks: int
     num_features: int
+    train_accuracy_range: tuple[float, float] | None = None
     r2: float | None = None
     adjusted_r2: float | None = None
+    adjusted_r2_interval: Interval | None = None
     kfold_r2: float | None = None
     kfold_r2_error: float | None = None
+    kfold_r2_interval: Interval | None = None
     grouped_kfold_r2: float | None = None
     grouped_kfold_r2_error: float | None = None
+    grouped_kfold_r2_interval: Interval | None = None
     same_data_r2: float | None = None
     mse: float | None = None
     is_baseline: bool = False
@@ -128,13 +146,17 @@ class Score:
         return asdict(self)
 
 
-def ablation_scores(table: pd.DataFrame, ablations: Sequence[Ablation] = ABLATIONS) -> list[Score]:
+def ablation_scores(
+    table: pd.DataFrame, ablations: Sequence[Ablation] = ABLATIONS, *, num_resamples: int = 1000, seed: int = 0
+) -> list[Score]:
     """Return the scores of every ablation on every subset of the networks.
 
     Args:
         table: One row a network with ``gap``, ``configuration``, ``data``, ``train_accuracy`` and the features of
             :func:`widemargin.zoo.zoo_table`; rows whose ``why_left_out`` is not empty are left out.
         ablations: The rows of the table.
+        num_resamples: How often configurations are drawn for the intervals.
+        seed: Seed of these draws.
 
     Raises:
         InvalidInputError: No network has margins.
@@ -145,15 +167,30 @@ def ablation_scores(table: pd.DataFrame, ablations: Sequence[Ablation] = ABLATIO
             f"scores need networks with a gap and margins, got none among {len(table)} runs. See why_left_out in "
             "their table."
         )
+    scores = []
+    for subset, networks in subsets_of(usable).items():
+        resamples = resamples_of(networks["configuration"], num_resamples=num_resamples, seed=seed)
+        scores += [_score(ablation, networks, subset, resamples) for ablation in ablations]
+    return scores
+
+
+def varied_hyperparameters(table: pd.DataFrame) -> list[str]:
+    """Return the configuration's columns that differ between networks, the seed of the repeat aside."""
     return [
-        _score(ablation, usable[usable["train_accuracy"] >= least], subset)
-        for subset, least in SUBSETS.items()
-        for ablation in ablations
+        column
+        for column in table.columns
+        if column.startswith("hp.") and column != "hp.seed" and table[column].nunique(dropna=False) > 1
     ]
 
 
 def features_of(ablation: Ablation, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that an ablation's regression takes; none where the table lacks them."""
+    """Return the columns that an ablation's regression takes; none where the table lacks them.
+
+    Hyperparameters become a column of zeros and ones for every value but the first, numbers too.
+    """
+    if ablation.features == "hyperparameters":
+        varied = table[varied_hyperparameters(table)].map(str)
+        return pd.get_dummies(varied, drop_first=True, dtype=float) if varied.shape[1] else varied
     if ablation.columns:
         return table[list(ablation.columns) if set(ablation.columns) <= set(table.columns) else []].astype(float)
     names = [name for name in table.columns if name.startswith(f"{ablation.features}/")]
@@ -165,8 +202,9 @@ def features_of(ablation: Ablation, table: pd.DataFrame) -> pd.DataFrame:
     return table[names].astype(float)
 
 
-def _score(ablation: Ablation, table: pd.DataFrame, subset: str) -> Score:
+def _score(ablation: Ablation, table: pd.DataFrame, subset: str, resamples: Resamples) -> Score:
     features = features_of(ablation, table)
+    accuracies = table["train_accuracy"]
     score: dict[str, Any] = {
         "name": ablation.name,
         "features": ablation.features,
@@ -177,38 +215,19 @@ def _score(ablation: Ablation, table: pd.DataFrame, subset: str) -> Score:
         "subset": subset,
         "num_networks": len(table),
         "num_features": features.shape[1],
+        "train_accuracy_range": (float(accuracies.min()), float(accuracies.max())) if len(table) else None,
         "is_baseline": ablation.is_baseline,
     }
-    gap = table["gap"].to_numpy(dtype=np.float64)
     if reason := _why_unfitted(ablation, features):
         return Score(**score, note=reason)
+    gap, configurations = table["gap"].to_numpy(dtype=np.float64), table["configuration"].to_numpy()
     predictor = GapPredictor(ablation.transform, ablation.regularization)
-    X = features.to_numpy()
-    fitted = predictor.fit(X, gap)
-    predicted = fitted.predict(X)
-    num_fitted = features.shape[1] if ablation.regularization is None else fitted.num_parameters_
-    plain = kfold_r2(predictor, X, gap)
-    score |= {
-        "r2": _number(r2(gap, predicted)),
-        "adjusted_r2": _number(adjusted_r2(gap, predicted, num_fitted)),
-        "kfold_r2": _number(plain.value),
-        "kfold_r2_error": _number(plain.standard_error),
-        "mse": mean_squared_error(gap, predicted),
-    }
-    groups = table["configuration"].to_numpy()
-    num_others = len(gap) - max(Counter(groups).values())
-    if num_others == 0:
-        return Score(**score, note="one configuration only: nothing to leave out as a group")
-    if num_others == 1:
-        return Score(**score, note="one network besides a configuration: nothing to fit when that is left out")
-    grouped = kfold_r2(predictor, X, gap, groups=groups)
-    score |= {
-        "grouped_kfold_r2": _number(grouped.value),
-        "grouped_kfold_r2_error": _number(grouped.standard_error),
-        "same_data_r2": _same_data_r2(ablation, features, table),
-    }
-    few = len(gap) < 10 * features.shape[1]
-    return Score(**score, note="fewer than ten networks per feature" if few else "")
+    score |= regression_scores(predictor, features.to_numpy(), gap, configurations, resamples)
+    if score["note"]:
+        return Score(**score)
+    if len(gap) < 10 * features.shape[1]:
+        score["note"] = "fewer than ten networks per feature"
+    return Score(**score, same_data_r2=_same_data_r2(ablation, features, table))
 
 
 def _same_data_r2(ablation: Ablation, features: pd.DataFrame, table: pd.DataFrame) -> float | None:
@@ -225,7 +244,7 @@ def _same_data_r2(ablation: Ablation, features: pd.DataFrame, table: pd.DataFram
         gap.to_numpy(dtype=np.float64),
         groups=table["configuration"].to_numpy(),
     ).value
-    return _number(value)
+    return number_or_none(value)
 
 
 def _why_unfitted(ablation: Ablation, features: pd.DataFrame) -> str:
@@ -243,7 +262,7 @@ def _why_unfitted(ablation: Ablation, features: pd.DataFrame) -> str:
 
 
 def _described_layers(ablation: Ablation, features: pd.DataFrame) -> str:
-    if ablation.columns:
+    if ablation.columns or ablation.features == "hyperparameters":
         return "none"
     if ablation.features == "spectral_margin":
         return "output"
@@ -258,7 +277,3 @@ def _layers(names: Sequence[str]) -> list[str]:
 def _layer(name: str) -> str:
     """Return the layer in ``kind/layer/statistic``."""
     return name.partition("/")[2].rpartition("/")[0]
-
-
-def _number(value: float | None) -> float | None:
-    return value if value is not None and np.isfinite(value) else None

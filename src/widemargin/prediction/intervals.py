@@ -61,8 +61,10 @@ def resamples_of(configurations: ArrayLike, *, num_resamples: int = 1000, seed: 
         raise InvalidInputError(f"the number of resamples must be at least 1, got {num_resamples}.")
     different, which = np.unique(np.asarray(configurations), return_inverse=True)
     num = len(different)
-    counts = np.random.default_rng(seed).multinomial(num, np.full(num, 1 / num), size=num_resamples)
-    return Resamples(which.astype(np.int64), counts.astype(np.float64))
+    counts = np.zeros((num_resamples, num))
+    if num:
+        counts += np.random.default_rng(seed).multinomial(num, np.full(num, 1 / num), size=num_resamples)
+    return Resamples(which.astype(np.int64), counts)
 
 
 def r2_interval(
@@ -94,7 +96,5 @@ def r2_interval(
     centered = actual - actual.mean()
     spread = resamples.sums(centered**2) - resamples.sums(centered) ** 2 / resamples.sums(np.ones_like(centered))
     varies = spread > 1e-12 * float(centered @ centered)
-    shares = np.divide(
-        resamples.sums(squared_errors), spread, out=np.full_like(spread, np.nan), where=varies
-    )
+    shares = np.divide(resamples.sums(squared_errors), spread, out=np.full_like(spread, np.nan), where=varies)
     return resamples.interval(1 - shares)

@@ -15,6 +15,7 @@ __all__ = [
     "left_out_predictions",
     "mean_r2",
     "mean_squared_error",
+    "number_or_none",
     "partitioned_predictions",
     "r2",
 ]
@@ -152,3 +153,8 @@ def left_out_predictions(
     for train, test in folds:
         predicted[test] = fitted.fit(X[train], y[train]).predict(X[test])
     return predicted
+
+
+def number_or_none(value: float | None) -> float | None:
+    """Return the value, or None where it is not finite: a score that does not exist."""
+    return value if value is not None and np.isfinite(value) else None
