@@ -4,11 +4,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pandas.testing import assert_frame_equal
 
-from widemargin.errors import RunError
+from widemargin.errors import InvalidInputError, RunError
 from widemargin.margins.signature import summarized
 from widemargin.measures import spectrally_normalized_margins
-from widemargin.zoo import Run, RunConfig, Zoo, carry_out, zoo_table
+from widemargin.zoo import Run, RunConfig, Zoo, carry_out, is_zoo_table, read_table, write_table, zoo_table
+from widemargin.zoo.table import TableFormat
 
 MakeConfig = Callable[..., RunConfig]
 QUARTILES = ("lower_fence", "q1", "median", "q3", "upper_fence")
@@ -46,13 +48,20 @@ def test_has_the_columns_that_it_promises(table: pd.DataFrame) -> None:
         *("status", "why_left_out", "configuration", "data", "hp.seed"),
         *(f"hp.{part}.{name}" for part, names in hyperparameters.items() for name in names),
         *("train_accuracy", "test_accuracy", "gap", "train_loss", "test_loss"),
-        *("num_train", "num_test", "num_parameters", "training_seconds", "seconds"),
+        *("num_train", "num_test", "num_parameters", "num_classes", "training_seconds", "seconds"),
         *(f"quartiles/{layer}/{name}" for layer in LAYERS for name in QUARTILES),
         *(f"moments/{layer}/{name}" for layer in LAYERS for name in MOMENTS),
         *(f"unnormalized_quartiles/{layer}/{name}" for layer in LAYERS for name in QUARTILES),
         *(f"spectral_margin/{name}" for name in QUARTILES),
     ]
     assert sorted(table.columns) == sorted(expected)
+
+
+def test_columns_come_in_the_order_of_their_kinds_whatever_run_comes_first(table: pd.DataFrame) -> None:
+    kinds = [("/" in name and 3) or name.startswith("hp.") or 2 for name in table.columns[4:]]
+    assert list(table.columns[:4]) == ["status", "why_left_out", "configuration", "data"]
+    assert kinds == sorted(kinds)
+    assert set(table["num_classes"]) == {10}
 
 
 def test_features_are_the_statistics_of_each_networks_margins(usable: pd.DataFrame, mixed_zoo: Zoo) -> None:
@@ -149,3 +158,66 @@ def test_a_finished_run_without_its_gap_is_named(tmp_path: Path, small_config: M
     (run.folder / "result.json").write_text('{"status": "finished"}')
     with pytest.raises(RunError, match=rf"{run.folder}/result\.json must have train_accuracy, .* and has not"):
         zoo_table(Zoo(tmp_path))
+
+
+# files
+
+
+@pytest.mark.parametrize("table_format", ["csv", "parquet"])
+def test_a_written_table_is_read_as_it_was(table: pd.DataFrame, tmp_path: Path, table_format: TableFormat) -> None:
+    path = tmp_path / "deep" / "table"
+    write_table(table, path, table_format)
+    assert_frame_equal(read_table(path), table, check_exact=True)
+
+
+@pytest.mark.parametrize("table_format", ["csv", "parquet"])
+def test_values_of_many_kinds_are_read_as_they_were(
+    tmp_path: Path, small_config: MakeConfig, table_format: TableFormat
+) -> None:
+    zoo = Zoo(tmp_path)
+    carry_out(zoo, small_config(training__gradient_clipping=8.0, training__batch_size=None))
+    carry_out(zoo, small_config(network={"name": "nin", "width": 4 / 192, "batch_norm": True}))
+    table = zoo_table(zoo)
+    assert table["hp.network.one_logit"].dtype == "boolean"
+    assert table["hp.training.batch_size"].dtype == np.float64
+    write_table(table, tmp_path / "table", table_format)
+    assert_frame_equal(read_table(tmp_path / "table"), table, check_exact=True)
+
+
+def test_what_looks_like_a_number_or_like_nothing_stays_text(tmp_path: Path, table: pd.DataFrame) -> None:
+    tricky = table.assign(configuration=["12345678", "1e5", "0012", "abc"], **{"hp.network.norm": "null"})
+    tricky.index = pd.Index(["0001", "0002", "3e4", "abc"], name="run")
+    write_table(tricky, tmp_path / "table.csv")
+    assert_frame_equal(read_table(tmp_path / "table.csv"), tricky, check_exact=True)
+
+
+def test_a_table_of_no_runs_is_read_as_one(tmp_path: Path) -> None:
+    write_table(zoo_table(Zoo(tmp_path)), tmp_path / "table.csv")
+    table = read_table(tmp_path / "table.csv")
+    assert len(table) == 0
+    assert is_zoo_table(table)
+
+
+def test_anybodys_table_is_read(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("gap,m.a,name\n0.1,inf,x\n0.30000000000000004,NA,y\n")
+    table = read_table(tmp_path / "table.csv")
+    assert not is_zoo_table(table)
+    assert list(table["gap"]) == [0.1, 0.30000000000000004]
+    assert np.isposinf(table["m.a"][0])
+    assert np.isnan(table["m.a"][1])
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        read_table(tmp_path / "no.csv")
+    assert str(caught.value) == f"{tmp_path}/no.csv must be a CSV or Parquet file, and there is no such file."
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2,3\n1,2,3,4\n", b"\xff\xfe\x00", b"PAR1 nonsense"])
+def test_what_is_no_table_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(
+        InvalidInputError, match=f"^{path} must be a CSV file with a header, or Parquet, and is not: "
+    ):
+        read_table(path)

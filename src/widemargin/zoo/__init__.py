@@ -7,7 +7,7 @@ from widemargin.zoo.run import Resources, carry_out, examples_of, examples_of_ru
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.study_file import load_study, shipped_studies
-from widemargin.zoo.table import zoo_table
+from widemargin.zoo.table import is_zoo_table, read_table, write_table, zoo_table
 
 __all__ = [
     "CUTOFFS",
@@ -22,12 +22,15 @@ __all__ = [
     "carry_out",
     "examples_of",
     "examples_of_run",
+    "is_zoo_table",
     "load_study",
     "load_trained",
     "measurements",
     "minefield",
     "radii_of",
+    "read_table",
     "shipped_studies",
     "train_zoo",
+    "write_table",
     "zoo_table",
 ]
