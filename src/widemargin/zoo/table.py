@@ -49,8 +49,7 @@ def zoo_table(zoo: Zoo) -> pd.DataFrame:
     """
     rows = {run.folder.name: _row(run) for run in zoo.runs()}
     table = pd.DataFrame([*rows.values()], index=pd.Index(rows, name="run"), columns=None if rows else list(TEXTS))
-    columns: list[str] = table.columns.tolist()
-    return _typed(table[sorted(columns, key=_place)])
+    return _typed(table[sorted(table.columns, key=lambda column: _place(str(column)))])
 
 
 def write_table(table: pd.DataFrame, out: Path | IO[str], table_format: TableFormat = "csv") -> None:
