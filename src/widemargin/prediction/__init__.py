@@ -8,8 +8,10 @@ from widemargin.prediction.ablations import (
     features_of,
     varied_hyperparameters,
 )
+from widemargin.prediction.evaluation import Evaluation, MeasureScore, evaluate
 from widemargin.prediction.gap_predictor import GapPredictor
 from widemargin.prediction.intervals import LEVEL, Interval, Resamples, r2_interval, resamples_of
+from widemargin.prediction.rank_correlations import RankCorrelation, kendall, spearman
 from widemargin.prediction.scores import adjusted_r2, kfold_r2, left_out_predictions, mean_squared_error, r2
 from widemargin.prediction.subsets import SUBSETS, has_learned, nearly_equal_accuracy, subsets_of
 
@@ -18,14 +20,19 @@ __all__ = [
     "LEVEL",
     "SUBSETS",
     "Ablation",
+    "Evaluation",
     "GapPredictor",
     "Interval",
+    "MeasureScore",
+    "RankCorrelation",
     "Resamples",
     "Score",
     "ablation_scores",
     "adjusted_r2",
+    "evaluate",
     "features_of",
     "has_learned",
+    "kendall",
     "kfold_r2",
     "left_out_predictions",
     "mean_squared_error",
@@ -33,6 +40,7 @@ __all__ = [
     "r2",
     "r2_interval",
     "resamples_of",
+    "spearman",
     "subsets_of",
     "varied_hyperparameters",
 ]

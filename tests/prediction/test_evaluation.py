@@ -1,0 +1,217 @@
+"""Scores of anybody's table against naive regressions, and what is said of columns that have none."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from scipy import stats
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GroupKFold, KFold
+
+from widemargin.errors import InvalidInputError
+from widemargin.prediction import Evaluation, MeasureScore, evaluate, r2, r2_interval, resamples_of
+
+
+def table_of(num_configurations: int = 15, repeats: int = 3) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    number = np.repeat(np.arange(num_configurations), repeats)
+    effect = rng.normal(size=num_configurations)[number]
+    return pd.DataFrame(
+        {
+            "gap": 0.2 + 0.05 * effect + 0.02 * rng.normal(size=len(number)),
+            "hp.lr": 0.1 * (number % 3),
+            "hp.norm": np.where(number % 2, "batch", None),
+            "hp.depth": number // 6,
+            "hp.seed": range(len(number)),
+            "m.good": effect + 0.3 * rng.normal(size=len(number)),
+            "m.poor": np.exp(rng.normal(size=len(number))),
+        }
+    )
+
+
+def numbered(table: pd.DataFrame) -> np.ndarray:
+    names = [f"{row['hp.lr']}, {row['hp.norm'] or 'none'}, {row['hp.depth']}" for _, row in table.iterrows()]
+    order = sorted(set(names), key=lambda name: (name.split(", ")[0], name.split(", ")[1], name.split(", ")[2]))
+    return np.array([order.index(name) for name in names])
+
+
+def score_of(evaluation: Evaluation, name: str) -> MeasureScore:
+    return next(score for score in evaluation.scores if score.name == name)
+
+
+def test_scores_are_those_of_naive_regressions() -> None:
+    table = table_of()
+    found = score_of(evaluate(table), "m.good")
+    X, gap, groups = table[["m.good"]].to_numpy(), table["gap"].to_numpy(), numbered(table)
+    oracle = sm.OLS(gap, sm.add_constant(X)).fit()
+    assert found.num_networks == 45
+    assert found.r2 == pytest.approx(oracle.rsquared)
+    assert found.adjusted_r2 == pytest.approx(oracle.rsquared_adj)
+    assert found.mse == pytest.approx(oracle.ssr / 45)
+    for name, splitter in (("kfold_r2", KFold), ("grouped_kfold_r2", GroupKFold)):
+        scores, errors = [], np.zeros(45)
+        for seed in range(10):
+            predicted = np.empty(45)
+            together = groups if splitter is GroupKFold else None
+            for train, test in splitter(10, shuffle=True, random_state=seed).split(X, groups=together):
+                predicted[test] = LinearRegression().fit(X[train], gap[train]).predict(X[test])
+            scores.append(r2(gap, predicted))
+            errors += (gap - predicted) ** 2 / 10
+        assert getattr(found, name) == pytest.approx(np.mean(scores))
+        interval = r2_interval(gap, errors, resamples_of(groups))
+        assert getattr(found, f"{name}_interval") == pytest.approx(interval)
+    assert found.spearman == pytest.approx(stats.spearmanr(X[:, 0], gap).statistic)
+    assert found.kendall == pytest.approx(stats.kendalltau(X[:, 0], gap).statistic)
+
+
+def test_every_interval_holds_its_score() -> None:
+    for score in evaluate(table_of()).scores:
+        for name in ("adjusted_r2", "kfold_r2", "grouped_kfold_r2", "spearman", "kendall"):
+            low, high = getattr(score, f"{name}_interval")
+            assert low < getattr(score, name) < high
+
+
+def test_the_best_on_left_out_configurations_comes_first() -> None:
+    scores = evaluate(table_of()[["gap", "m.poor", "hp.lr", "hp.norm", "hp.depth", "m.good"]]).scores
+    assert [score.name for score in scores] == ["m.good", "m.poor"]
+
+
+def test_equal_hyperparameters_make_a_configuration_and_seeds_do_not_tell_apart() -> None:
+    found = evaluate(table_of())
+    assert found.num_configurations == 15
+    assert found.hyperparameters == ("hp.lr", "hp.norm", "hp.depth", "hp.seed")
+
+
+def test_without_hyperparameters_every_network_is_a_configuration() -> None:
+    found = evaluate(table_of().drop(columns=["hp.lr", "hp.norm", "hp.depth", "hp.seed"]))
+    assert (found.num_configurations, found.hyperparameters) == (45, ())
+    assert score_of(found, "m.good").grouped_kfold_r2 is not None
+
+
+def test_columns_are_named_or_matched() -> None:
+    table = table_of().rename(columns={"gap": "gen_gap", "hp.lr": "lr", "hp.norm": "norm", "m.good": "margin [q1]"})
+    found = evaluate(
+        table, gap="gen_gap", hyperparameters=["lr", "no*", "hp.depth"], measures=["margin [q1]", "*.poor"]
+    )
+    assert found.num_configurations == 15
+    assert {score.name for score in found.scores} == {"margin [q1]", "m.poor"}
+    assert found.gap == "gen_gap"
+
+
+def test_infinite_and_missing_values_are_left_out_and_counted() -> None:
+    table, whole = table_of(), table_of()
+    table.loc[[3, 10], "m.good"] = np.inf
+    table.loc[11, "m.good"] = np.nan
+    score = score_of(evaluate(table), "m.good")
+    assert score.num_networks == 42
+    assert score.note == "infinite or missing for 3 of 45 networks"
+    expected = score_of(evaluate(whole.drop(index=[3, 10, 11])), "m.good")
+    assert score.grouped_kfold_r2 == pytest.approx(expected.grouped_kfold_r2)
+    assert score_of(evaluate(table), "m.poor").num_networks == 45
+
+
+def test_networks_without_a_gap_are_left_out_and_counted() -> None:
+    table = table_of()
+    table.loc[[0, 7], "gap"] = [np.nan, np.inf]
+    found = evaluate(table)
+    assert (found.num_networks, found.num_without_gap) == (43, 2)
+    assert found.scores == evaluate(table_of().drop(index=[0, 7])).scores
+
+
+def test_columns_without_scores_are_named_with_their_reason() -> None:
+    table = table_of().assign(
+        **{
+            "hp.same": 1,
+            "m.same": [2.0] * 44 + [np.nan],
+            "m.text": "high",
+            "m.rare": [1.0, 2.0] + [np.inf] * 43,
+            "m.empty": None,
+        }
+    )
+    assert evaluate(table, measures=["m.*", "gap"]).left_out == {
+        "gap": "the gap itself",
+        "hp.same": "the same for all networks",
+        "m.same": "the same for all networks",
+        "m.text": "not a number: 'high'",
+        "m.rare": "finite for only 2 of 45 networks",
+        "m.empty": "always missing",
+    }
+
+
+@pytest.mark.parametrize("factor", [1e200, -1e-200])
+def test_the_unit_of_a_measure_does_not_matter(factor: float) -> None:
+    table = table_of()
+    found = score_of(evaluate(table.assign(**{"m.good": factor * table["m.good"]})), "m.good")
+    expected = score_of(evaluate(table), "m.good")
+    assert found.grouped_kfold_r2 == pytest.approx(expected.grouped_kfold_r2)
+    assert found.kendall == pytest.approx(np.sign(factor) * expected.kendall)
+
+
+def test_truth_values_are_numbers() -> None:
+    table = table_of()
+    found = score_of(evaluate(table.assign(**{"m.good": table["m.good"] > 0})), "m.good")
+    assert found.spearman == pytest.approx(stats.spearmanr(table["m.good"] > 0, table["gap"]).statistic)
+
+
+def test_the_answer_can_be_written_as_json() -> None:
+    answer = json.loads(json.dumps(evaluate(table_of(4, 1)).as_dict(), allow_nan=False))
+    assert answer["num_configurations"] == 4
+    assert answer["scores"][0]["kendall_interval"] is None
+
+
+def test_a_missing_gap_is_refused_with_names_like_it() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        evaluate(table_of().rename(columns={"gap": "gen_gap"}))
+    assert str(caught.value) == ("the gap's column must be one of the table's, got 'gap'. Columns like it: gen_gap.")
+
+
+@pytest.mark.parametrize("columns", [{"hyperparameters": ["hp.lrs"]}, {"measures": ["hp.lrs"]}])
+def test_a_column_that_is_not_there_is_refused_with_names_like_it(columns: dict[str, list[str]]) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        evaluate(table_of(), **columns)
+    assert str(caught.value).startswith(
+        "'hp.lrs' must name one of the table's columns or match some, and does not. Columns like it: hp.lr"
+    )
+
+
+def test_a_pattern_far_from_all_names_is_refused_with_the_first_of_them() -> None:
+    with pytest.raises(InvalidInputError, match=r"Columns like it: gap, hp\.lr, hp\.norm, hp\.depth, hp\.seed\."):
+        evaluate(table_of(), measures=["quartiles/*"])
+
+
+def test_a_gap_in_words_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"^the gap must be numbers, but column 'gap' holds type \w+\.$"):
+        evaluate(table_of().assign(gap="large"))
+
+
+def test_fewer_than_three_gaps_are_refused() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        evaluate(table_of().assign(gap=[0.1, 0.2, np.inf] + [np.nan] * 42))
+    assert str(caught.value) == "scores need at least 3 networks with a finite gap, got 2 of 45."
+
+
+def test_a_table_without_columns_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"got 'gap'\. The table has no columns\."):
+        evaluate(pd.DataFrame())
+
+
+@pytest.mark.shared_data
+def test_a_published_table_of_380_networks_has_its_scores() -> None:
+    path = Path(__file__).parents[3] / "shared/data/tables/nin_cifar10_measures.csv"
+    if not path.exists():
+        pytest.skip("the published table is not there")
+    table = pd.read_csv(path)
+    found = evaluate(table, gap="gen_gap", measures=["m.log_sum_of_fro*", "m.pos_margin"], num_resamples=100)
+    assert (found.num_networks, found.num_configurations) == (380, 128)
+    assert found.left_out == {
+        "hp.batch_norm": "the same for all networks",
+        "hp.dropout_prob": "the same for all networks",
+    }
+    finite = np.isfinite(table["m.log_sum_of_fro_over_pos_margin"])
+    best = score_of(found, "m.log_sum_of_fro_over_pos_margin")
+    assert (best.num_networks, best.note) == (finite.sum(), "infinite or missing for 17 of 380 networks")
+    oracle = stats.kendalltau(table["m.log_sum_of_fro_over_pos_margin"][finite], table["gen_gap"][finite])
+    assert best.kendall == pytest.approx(oracle.statistic)
