@@ -23,12 +23,12 @@ from rich.table import Table
 from widemargin import __version__
 from widemargin.cli.landscape import basin, landscape, poison
 from widemargin.cli.output import print_json, status, steps_bar
-from widemargin.cli.targets import Data, Target, Weights, one_sentence, together, trained_target
-from widemargin.errors import InvalidInputError, RunError, WidemarginError
+from widemargin.cli.scores import AsJson, ZooFolder, evaluate, print_scores, report, zoo_table
+from widemargin.cli.targets import Data, Target, Weights, existing_zoo, one_sentence, together, trained_target
+from widemargin.errors import InvalidInputError, WidemarginError
 
 if TYPE_CHECKING:
     from widemargin.margins import MarginDistribution
-    from widemargin.prediction import Score
     from widemargin.report import Explanation
     from widemargin.zoo import Resources, Study, Zoo
 
@@ -43,8 +43,9 @@ app = typer.Typer(
 )
 zoo_app = typer.Typer(help="Train zoos of networks and see how far they are.", no_args_is_help=True)
 app.add_typer(zoo_app, name="zoo")
-for command in (poison, landscape, basin):
+for command in (evaluate, report, poison, landscape, basin):
     app.command()(command)
+zoo_app.command("table")(zoo_table)
 
 INTERRUPTED = 130
 RESUMABLE = {"demo", "explain", "zoo"}
@@ -54,9 +55,7 @@ DEMO_STARTS, DEMO_STEPS = 20, 3000
 """How many bad minima the demo looks for along a good path, and for how many steps each."""
 
 Jobs = Annotated[int, typer.Option(help="Worker processes, one torch thread each; -1: one per core.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standard output.")]
 Device = Annotated[str, typer.Option(help="auto: a CUDA device where there is one; or cpu, cuda, cuda:1.")]
-ZooFolder = Annotated[Path, typer.Argument(help="Folder of a zoo.", show_default=False)]
 
 
 def main() -> None:
@@ -120,7 +119,7 @@ def demo(
     if as_json:
         print_json(summary)
         return
-    _print_scores([score for score in findings.scores if score.subset == "all"])
+    print_scores([score for score in findings.scores if score.subset == "all"])
     _print_explanation(explanation)
     print(f"{summary['networks']} networks, gaps from {summary['gap_min']:.3f} to {summary['gap_max']:.3f}.")
     print(f"Report: {report_path}    Numbers: {out / 'summary.json'}")
@@ -227,46 +226,6 @@ def measure(
         _print_margins(distribution, answer)
 
 
-@app.command()
-def evaluate(folder: ZooFolder, as_json: AsJson = False) -> None:
-    """Score every regression of the gap on a zoo: the signature, its ablations, the baselines."""
-    from widemargin.prediction import ablation_scores
-    from widemargin.zoo import zoo_table
-
-    zoo = _existing_zoo(folder)
-    with status("fitting …"):
-        table = zoo_table(zoo)
-        scores = ablation_scores(table)
-    left_out = table[table["why_left_out"] != ""]["why_left_out"].to_dict()
-    if as_json:
-        print_json(
-            {
-                "networks": len(table) - len(left_out),
-                "left_out": left_out,
-                "scores": [s.as_dict() for s in scores],
-            }
-        )
-        return
-    for subset in dict.fromkeys(score.subset for score in scores):
-        _print_scores([score for score in scores if score.subset == subset])
-    for key, reason in left_out.items():
-        print(f"left out: {key}: {reason}")
-
-
-@app.command()
-def report(
-    folder: ZooFolder,
-    out: Annotated[Path | None, typer.Option(help="The HTML file; default: report.html in the zoo.")] = None,
-) -> None:
-    """Write the report of a zoo: one HTML file that needs nothing else."""
-    from widemargin.report import write_report, zoo_findings
-
-    zoo = _existing_zoo(folder)
-    with status("writing the report …"):
-        path = write_report(zoo_findings(zoo), out or folder / "report.html")
-    print(path)
-
-
 @zoo_app.command("train")
 def train(
     study: Annotated[str, typer.Argument(help="A study's YAML file, or the name of one that ships.")],
@@ -295,7 +254,7 @@ def train(
 @zoo_app.command("status")
 def zoo_status(folder: ZooFolder, as_json: AsJson = False) -> None:
     """Say how many runs of a zoo are finished, diverged and missing."""
-    _print_status(_existing_zoo(folder), as_json)
+    _print_status(existing_zoo(folder), as_json)
 
 
 @zoo_app.command("studies")
@@ -387,17 +346,6 @@ def _print_explanation(explanation: "Explanation") -> None:
             print(f"loss below {cutoff:g}: {found}")
 
 
-def _existing_zoo(folder: Path) -> "Zoo":
-    from widemargin.zoo import Zoo
-
-    if not (folder / "runs").is_dir():
-        raise RunError(
-            f"{folder} must be a zoo's folder with runs in it, and is not. Train one with: widemargin zoo train "
-            f"STUDY --out {folder}"
-        )
-    return Zoo(folder)
-
-
 def _print_status(zoo: "Zoo", as_json: bool) -> None:
     statuses = [str(run.result["status"]) for run in zoo.runs()]
     study = zoo.study
@@ -416,36 +364,6 @@ def _print_status(zoo: "Zoo", as_json: bool) -> None:
             f"{answer['study'] or zoo.folder}: {planned} networks, {answer['finished']} finished, "
             f"{answer['diverged']} diverged, {answer['missing']} missing"
         )
-
-
-def _print_scores(scores: "list[Score]") -> None:
-    table = Table(
-        title=f"R² on {scores[0].subset} ({scores[0].num_networks} networks)",
-        caption="p: features · adj.: adjusted, on the networks fitted · k-fold: left out · grouped: with their "
-        "repeats · same data: beyond the data setting · *: baseline without hidden margins",
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column("regression on", no_wrap=True)
-    for column in ("p", "adj.", "k-fold", "grouped", "same data"):
-        table.add_column(column, justify="right")
-    for score in scores:
-        table.add_row(
-            score.name + (" *" if score.is_baseline else ""),
-            str(score.num_features),
-            *map(_score_text, (score.adjusted_r2, score.kfold_r2, score.grouped_kfold_r2, score.same_data_r2)),
-        )
-    Console(markup=False).print(table)
-    for score in scores:
-        if score.note:
-            print(f"{score.name}: {score.note}")
-    print()
-
-
-def _score_text(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def _print_margins(distribution: "MarginDistribution", answer: dict[str, Any]) -> None:

@@ -10,15 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from widemargin.errors import InvalidInputError, WidemarginError
+from widemargin.errors import InvalidInputError, RunError, WidemarginError
 
 if TYPE_CHECKING:
     from torch import nn
 
     from widemargin.trained_model import TrainedModel
     from widemargin.training import Poison
+    from widemargin.zoo import Zoo
 
-__all__ = ["Data", "Target", "Weights", "one_sentence", "poison_of", "said", "together", "trained_target"]
+__all__ = [
+    "Data",
+    "Target",
+    "Weights",
+    "existing_zoo",
+    "one_sentence",
+    "poison_of",
+    "said",
+    "together",
+    "trained_target",
+]
 
 Target = Annotated[str, typer.Argument(help="A run's folder, or module:factory of a network.", show_default=False)]
 Weights = Annotated[Path | None, typer.Option(help="Parameters of the network, as .safetensors.")]
@@ -54,6 +65,22 @@ def together() -> Iterator[bool]:
         yield torch.distributed.get_rank() == 0
     finally:
         torch.distributed.destroy_process_group()
+
+
+def existing_zoo(folder: Path) -> "Zoo":
+    """Return the zoo in a folder.
+
+    Raises:
+        RunError: There is none.
+    """
+    from widemargin.zoo import Zoo
+
+    if not (folder / "runs").is_dir():
+        raise RunError(
+            f"{folder} must be a zoo's folder with runs in it, and is not. Train one with: widemargin zoo train "
+            f"STUDY --out {folder}"
+        )
+    return Zoo(folder)
 
 
 def trained_target(target: str, weights: Path | None, data: str | None) -> "TrainedModel":

@@ -1,0 +1,208 @@
+"""Commands about scores: a zoo's table, what its regressions reach, what anybody's measures reach, reports."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from widemargin.cli.output import print_json, status
+from widemargin.cli.targets import existing_zoo
+from widemargin.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from widemargin.prediction import Evaluation, Interval, Score
+
+__all__ = ["evaluate", "print_scores", "report", "zoo_table"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standard output.")]
+ZooFolder = Annotated[Path, typer.Argument(help="Folder of a zoo.", show_default=False)]
+TABLES = (".csv", ".parquet")
+
+
+def zoo_table(
+    folder: ZooFolder,
+    table_format: Annotated[
+        str | None,
+        typer.Option("--format", help="csv or parquet; default: as the name of --out ends, else csv."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The file; default: standard output, for CSV.")] = None,
+) -> None:
+    """Write a zoo as a table, one row a network: configuration, accuracies, losses, gap, signature, features."""
+    from widemargin.zoo import write_table
+    from widemargin.zoo import zoo_table as table_of
+
+    if table_format not in (None, "csv", "parquet"):
+        raise InvalidInputError(f"--format must be csv or parquet, got {table_format!r}.")
+    as_parquet = table_format == "parquet" or (table_format is None and out is not None and out.suffix == ".parquet")
+    if as_parquet and out is None:
+        raise InvalidInputError("--format parquet must go to a file, got none. Name it with --out.")
+    zoo = existing_zoo(folder)
+    with status("reading the runs …"):
+        table = table_of(zoo)
+    if out is None:
+        print(table.to_csv(), end="")
+    else:
+        write_table(table, out, "parquet" if as_parquet else "csv")
+
+
+def evaluate(
+    target: Annotated[Path, typer.Argument(help="Folder of a zoo, or a CSV or Parquet file.", show_default=False)],
+    gap: Annotated[str | None, typer.Option(help="Column of the gap; default: gap.")] = None,
+    hyperparameters: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns or glob patterns; equal values make a configuration. Default: hp.*"),
+    ] = None,
+    measures: Annotated[
+        list[str] | None, typer.Option(help="Columns or glob patterns, each to be scored by itself. Default: m.*")
+    ] = None,
+    resamples: Annotated[int, typer.Option(min=1, help="How often configurations are drawn for intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of these draws.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Score every regression of the gap on a zoo or its table, or each measure of any table; with 95 % intervals."""
+    from widemargin.prediction import ablation_scores
+    from widemargin.prediction import evaluate as evaluated
+    from widemargin.zoo import is_zoo_table
+
+    table = _table(target)
+    if is_zoo_table(table) and gap is None and hyperparameters is None and measures is None:
+        with status("fitting …"):
+            scores = ablation_scores(table, num_resamples=resamples, seed=seed)
+        _print_ablations(table, scores, as_json)
+        return
+    with status("fitting …"):
+        evaluation = evaluated(
+            table,
+            gap=gap or "gap",
+            hyperparameters=hyperparameters,
+            measures=measures or ("m.*",),
+            num_resamples=resamples,
+            seed=seed,
+        )
+    if as_json:
+        print_json(evaluation.as_dict())
+    else:
+        _print_evaluation(evaluation)
+
+
+def report(
+    folder: ZooFolder,
+    out: Annotated[Path | None, typer.Option(help="The HTML file; default: report.html in the zoo.")] = None,
+) -> None:
+    """Write the report of a zoo: one HTML file that needs nothing else."""
+    from widemargin.report import write_report, zoo_findings
+
+    zoo = existing_zoo(folder)
+    with status("writing the report …"):
+        path = write_report(zoo_findings(zoo), out or folder / "report.html")
+    print(path)
+
+
+def _table(target: Path) -> "pd.DataFrame":
+    from widemargin.zoo import read_table
+    from widemargin.zoo import zoo_table as table_of
+
+    if target.is_file() or target.suffix in TABLES:
+        return read_table(target)
+    zoo = existing_zoo(target)
+    with status("reading the runs …"):
+        return table_of(zoo)
+
+
+def _print_ablations(table: "pd.DataFrame", scores: "list[Score]", as_json: bool) -> None:
+    left_out = table[table["why_left_out"] != ""]["why_left_out"].to_dict()
+    if as_json:
+        num_networks = len(table) - len(left_out)
+        print_json({"networks": num_networks, "left_out": left_out, "scores": [s.as_dict() for s in scores]})
+        return
+    for subset in dict.fromkeys(score.subset for score in scores):
+        print_scores([score for score in scores if score.subset == subset])
+    for key, reason in left_out.items():
+        print(f"left out: {key}: {reason}")
+
+
+def print_scores(scores: "list[Score]") -> None:
+    """Print the ablations on one subset of networks."""
+    first = scores[0]
+    which = f"{first.num_networks} networks"
+    if first.train_accuracy_range is not None:
+        least, greatest = first.train_accuracy_range
+        which += f", train accuracy {least:.3f} to {greatest:.3f}"
+    rows = _score_table(
+        f"R² on {first.subset} ({which})",
+        "p: features · adj.: adjusted, on the networks fitted · k-fold: left out · grouped: with their "
+        "repeats · same data: beyond the data setting · below: 95 % interval over configurations · *: baseline "
+        "without hidden margins",
+        ("p", "adj.", "k-fold", "grouped", "same data"),
+    )
+    for score in scores:
+        rows.add_row(
+            score.name + (" *" if score.is_baseline else ""),
+            str(score.num_features),
+            _cell(score.adjusted_r2, score.adjusted_r2_interval),
+            _cell(score.kfold_r2, score.kfold_r2_interval),
+            _cell(score.grouped_kfold_r2, score.grouped_kfold_r2_interval),
+            _cell(score.same_data_r2),
+        )
+    Console(markup=False).print(rows)
+    for score in scores:
+        if score.note:
+            print(f"{score.name}: {score.note}")
+    print()
+
+
+def _print_evaluation(evaluation: "Evaluation") -> None:
+    rows = _score_table(
+        f"{evaluation.gap}: {len(evaluation.scores)} measures on {evaluation.num_networks} networks of "
+        f"{evaluation.num_configurations} configurations",
+        "n: networks with a value · adj., k-fold, grouped: R² of a line, adjusted, on left-out networks, on left-out "
+        "configurations · ρ, τ: rank correlations, Spearman and Kendall · below: 95 % interval over configurations",
+        ("n", "adj.", "k-fold", "grouped", "ρ", "τ"),
+    )
+    for score in evaluation.scores:
+        rows.add_row(
+            score.name,
+            str(score.num_networks),
+            _cell(score.adjusted_r2, score.adjusted_r2_interval),
+            _cell(score.kfold_r2, score.kfold_r2_interval),
+            _cell(score.grouped_kfold_r2, score.grouped_kfold_r2_interval),
+            _cell(score.spearman, score.spearman_interval),
+            _cell(score.kendall, score.kendall_interval),
+        )
+    Console(markup=False).print(rows)
+    for score in evaluation.scores:
+        if score.note:
+            print(f"{score.name}: {score.note}")
+    if evaluation.num_without_gap:
+        print(f"networks left out because their gap is missing or infinite: {evaluation.num_without_gap}")
+    for name, reason in evaluation.left_out.items():
+        print(f"left out: {name}: {reason}")
+
+
+def _score_table(title: str, caption: str, columns: tuple[str, ...]) -> Table:
+    table = Table(
+        title=title,
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("regression on", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _cell(value: float | None, interval: "Interval | None" = None) -> str:
+    """Return a score, and its interval in a line below."""
+    text = "–" if value is None else f"{value:.3f}"
+    if interval is None:
+        return text
+    low, high = (round(end, 2) + 0.0 for end in interval)  # no minus sign before 0
+    return f"{text}\n{low:.2f}…{high:.2f}"

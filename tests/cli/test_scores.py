@@ -1,0 +1,159 @@
+"""Tables and scores on the command line."""
+
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from widemargin.prediction import evaluate
+from widemargin.zoo import Study, Zoo, read_table, train_zoo, zoo_table
+
+CommandLine = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
+    """Six networks of three configurations. Not to be changed."""
+    base = {
+        "data": {"name": "digits", "num_train": 60},
+        "network": {"name": "mlp", "hidden": [12, 12, 12]},
+        "training": {"num_steps": 40, "batch_size": 20},
+    }
+    study = Study(name="tiny", base=base, grid={"training.lr": [0.005, 0.01, 0.02]}, repeats=2)
+    return train_zoo(study, tmp_path_factory.mktemp("scores") / "zoo", jobs=1)
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> pd.DataFrame:
+    """Somebody's table, also as ``table.csv`` in the current folder."""
+    rng = np.random.default_rng(0)
+    number = np.repeat(np.arange(12), 2)
+    table = pd.DataFrame(
+        {
+            "id": [f"run {i}" for i in range(24)],
+            "hp.lr": number,
+            "hp.same": 1,
+            "gen_gap": 0.02 * number + 0.01 * rng.normal(size=24),
+            "m.norm": number + rng.normal(size=24),
+            "m.flat": 2.0,
+            "m.word": "high",
+        }
+    )
+    table.loc[3, "m.norm"] = np.inf
+    table.to_csv(tmp_path / "table.csv", index=False)
+    return table
+
+
+def test_a_zoos_table_goes_to_standard_output(widemargin: CommandLine, zoo: Zoo) -> None:
+    code, out, _ = widemargin("zoo", "table", zoo.folder)
+    assert code == 0
+    found = pd.read_csv(io.StringIO(out), index_col="run")
+    assert list(found.index) == list(zoo_table(zoo).index)
+    assert list(found.columns) == list(zoo_table(zoo).columns)
+
+
+@pytest.mark.parametrize(
+    ("options", "start"),
+    [([], b"run,"), (["--format", "csv"], b"run,"), (["--format", "parquet"], b"PAR1")],
+)
+def test_a_zoos_table_goes_to_a_file(widemargin: CommandLine, zoo: Zoo, options: list[str], start: bytes) -> None:
+    code, out, _ = widemargin("zoo", "table", zoo.folder, *options, "--out", "deep/table")
+    assert (code, out) == (0, "")
+    assert Path("deep/table").read_bytes().startswith(start)
+    assert_frame_equal(read_table(Path("deep/table")), zoo_table(zoo))
+
+
+def test_a_files_name_tells_its_format(widemargin: CommandLine, zoo: Zoo) -> None:
+    assert widemargin("zoo", "table", zoo.folder, "--out", "table.parquet")[0] == 0
+    assert Path("table.parquet").read_bytes().startswith(b"PAR1")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--format", "xlsx"], "--format must be csv or parquet, got 'xlsx'."),
+        (["--format", "parquet"], "--format parquet must go to a file, got none. Name it with --out."),
+    ],
+)
+def test_a_table_that_cannot_be_written_is_one_sentence(
+    widemargin: CommandLine, zoo: Zoo, options: list[str], message: str
+) -> None:
+    assert widemargin("zoo", "table", zoo.folder, *options) == (1, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_a_written_table_has_the_scores_of_its_zoo(widemargin: CommandLine, zoo: Zoo, name: str) -> None:
+    widemargin("zoo", "table", zoo.folder, "--out", name)
+    of_folder, of_table = (widemargin("evaluate", target, "--json")[1] for target in (zoo.folder, name))
+    assert json.loads(of_table) == json.loads(of_folder)
+
+
+def test_scores_each_measure_of_any_table(widemargin: CommandLine, foreign: pd.DataFrame) -> None:
+    code, out, _ = widemargin("evaluate", "table.csv", "--gap", "gen_gap", "--json")
+    assert code == 0
+    assert json.loads(out) == json.loads(json.dumps(evaluate(foreign, gap="gen_gap").as_dict()))
+
+
+def test_prints_scores_with_intervals_and_what_was_left_out(widemargin: CommandLine, foreign: pd.DataFrame) -> None:
+    code, out, _ = widemargin("evaluate", "table.csv", "--gap", "gen_gap")
+    assert code == 0
+    score = evaluate(foreign, gap="gen_gap").scores[0]
+    assert f"{score.kendall:.3f}" in out
+    assert score.kendall_interval is not None
+    assert "{:.2f}…{:.2f}".format(*score.kendall_interval) in out
+    assert "gen_gap: 1 measures on 24 networks of 12 configurations" in out
+    assert "m.norm: infinite or missing for 1 of 24 networks" in out
+    assert "left out: m.flat: the same for all networks" in out
+    assert "left out: m.word: not a number: 'high'" in out
+
+
+def test_columns_can_be_chosen_again_and_again(widemargin: CommandLine, foreign: pd.DataFrame) -> None:
+    options = ("--gap", "gen_gap", "--hyperparameters", "hp.l*", "--measures", "m.n*", "--measures", "m.flat")
+    answer = json.loads(widemargin("evaluate", "table.csv", *options, "--json")[1])
+    assert answer["hyperparameters"] == ["hp.lr"]
+    assert [score["name"] for score in answer["scores"]] == ["m.norm"]
+    assert answer["left_out"] == {"m.flat": "the same for all networks"}
+
+
+def test_seed_and_number_of_resamples_move_intervals_alone(widemargin: CommandLine, foreign: pd.DataFrame) -> None:
+    def score(*options: str) -> dict[str, object]:
+        answer = json.loads(widemargin("evaluate", "table.csv", "--gap", "gen_gap", "--json", *options)[1])
+        return dict(answer["scores"][0])
+
+    first, again, other, fewer = score(), score("--seed", "0"), score("--seed", "1"), score("--resamples", "50")
+    assert first == again
+    for changed in (other, fewer):
+        assert changed["kendall_interval"] != first["kendall_interval"]
+        assert changed["kendall"] == first["kendall"]
+
+
+def test_single_features_of_a_zoo_are_measures_too(widemargin: CommandLine, zoo: Zoo) -> None:
+    answer = json.loads(widemargin("evaluate", zoo.folder, "--measures", "quartiles/input/*", "--json")[1])
+    assert answer["num_configurations"] == 3
+    assert {score["name"] for score in answer["scores"]} == {
+        f"quartiles/input/{name}" for name in ("lower_fence", "q1", "median", "q3", "upper_fence")
+    }
+    assert all(math.isfinite(score["kendall"]) for score in answer["scores"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["table.csv"], "the gap's column must be one of the table's, got 'gap'. Columns like it: gen_gap."),
+        (["none.csv"], "none.csv must be a CSV or Parquet file, and there is no such file."),
+        (
+            ["table.csv", "--gap", "gen_gap", "--measures", "m.nrm"],
+            "'m.nrm' must name one of the table's columns or match some, and does not. Columns like it: m.norm, m.word.",
+        ),
+    ],
+)
+def test_what_cannot_be_scored_is_one_sentence(
+    widemargin: CommandLine, foreign: pd.DataFrame, words: list[str], message: str
+) -> None:
+    assert widemargin("evaluate", *words) == (1, "", f"error: {message}\n")
