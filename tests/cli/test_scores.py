@@ -149,7 +149,8 @@ def test_single_features_of_a_zoo_are_measures_too(widemargin: CommandLine, zoo:
         (["none.csv"], "none.csv must be a CSV or Parquet file, and there is no such file."),
         (
             ["table.csv", "--gap", "gen_gap", "--measures", "m.nrm"],
-            "'m.nrm' must name one of the table's columns or match some, and does not. Columns like it: m.norm, m.word.",
+            "'m.nrm' must name one of the table's columns or match some, and does not. Columns like it: m.norm, "
+            "m.word.",
         ),
     ],
 )
@@ -157,3 +158,23 @@ def test_what_cannot_be_scored_is_one_sentence(
     widemargin: CommandLine, foreign: pd.DataFrame, words: list[str], message: str
 ) -> None:
     assert widemargin("evaluate", *words) == (1, "", f"error: {message}\n")
+
+
+def test_a_results_page_is_written_beside_the_report(widemargin: CommandLine, zoo: Zoo) -> None:
+    options = ("--out", "report.html", "--page", "results", "--machine", "a toaster", "--workers", "3")
+    code, out, _ = widemargin("report", zoo.folder, *options)
+    assert (code, out) == (0, "report.html\nresults/tiny.md\n")
+    text = Path("results/tiny.md").read_text("utf-8")
+    assert "| machine | a toaster |" in text
+    assert "3 workers need" in text
+
+
+@pytest.mark.parametrize("options", [("--machine", "a toaster"), ("--workers", "2")])
+def test_words_for_a_page_that_is_not_written_are_refused(
+    widemargin: CommandLine, zoo: Zoo, options: tuple[str, str]
+) -> None:
+    assert widemargin("report", zoo.folder, *options) == (
+        1,
+        "",
+        "error: --machine and --workers are told on the results page: name its folder with --page.\n",
+    )

@@ -25,8 +25,16 @@ def test_findings_hold_the_study_its_table_and_every_score(findings: Findings, z
     assert findings.table.equals(zoo_table(zoo))
     assert len(findings.usable) == 8
     medians = [ablation for ablation in ABLATIONS if ablation.name == "medians only"]
-    assert [findings.score("medians only", subset) for subset in SUBSETS] == ablation_scores(findings.table, medians)
-    assert len(findings.scores) == len(ABLATIONS) * len(SUBSETS)
+    of_medians = ablation_scores(findings.table, medians)
+    assert [findings.score("medians only", score.subset) for score in of_medians] == of_medians
+    assert len(findings.scores) == len(ABLATIONS) * len(of_medians)
+
+
+def test_scores_are_gathered_by_subset_in_order(findings: Findings) -> None:
+    found = findings.by_subset
+    assert list(found) == [name for name in SUBSETS if name in found]
+    assert next(iter(found)) == "all"
+    assert [score for scores in found.values() for score in scores] == list(findings.scores)
 
 
 def test_varied_columns_are_the_axes_of_the_grid(findings: Findings) -> None:

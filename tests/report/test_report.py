@@ -9,7 +9,6 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from report.pages import HOSTILE, Page
-from widemargin.prediction import SUBSETS
 from widemargin.report import Findings, write_report, zoo_findings
 from widemargin.zoo import Study, Zoo
 
@@ -68,7 +67,7 @@ def test_every_score_is_a_row(page: Page, findings: Findings) -> None:
     assert len(rows) == len(findings.scores)
     baselines = [attributes for tag, attributes in page.tags if tag == "tr" and attributes.get("class") == "baseline"]
     assert len(baselines) == sum(score.is_baseline for score in findings.scores)
-    for subset in SUBSETS:
+    for subset in findings.by_subset:
         num_networks = findings.score("medians only", subset).num_networks
         heading = "All networks" if subset == "all" else f"Networks with {subset}"
         assert f"{heading} ({num_networks})" in page.text
@@ -79,6 +78,20 @@ def test_scores_are_printed_to_three_digits_with_a_minus_sign(page: Page, findin
     assert score.grouped_kfold_r2 is not None
     assert f"{score.grouped_kfold_r2:.3f}".replace("-", "−") in page.text
     assert "nan" not in page.text.lower().split()
+
+
+def test_intervals_stand_below_their_scores(page: Page, findings: Findings, tmp_path: Path) -> None:
+    assert "its 95 % interval, not given here, as there are too few configurations to draw from." in page.text
+    scores = tuple(replace(score, kfold_r2=0.5, kfold_r2_interval=(-0.125, 0.75)) for score in findings.scores)
+    text = page_of(replace(findings, scores=scores), tmp_path).text
+    assert "0.500−0.12…0.75" in text
+    assert "from drawing configurations with replacement" in text
+
+
+def test_says_between_which_training_accuracies_a_subset_lies(page: Page, findings: Findings) -> None:
+    accuracies = findings.usable["train_accuracy"]
+    percents = [f"{100 * accuracy:.1f}\N{NO-BREAK SPACE}%" for accuracy in (accuracies.min(), accuracies.max())]
+    assert " ".join(f"Training accuracies from {' to '.join(percents)}.".split()) in page.text
 
 
 def test_scores_that_do_not_exist_are_dashes(findings: Findings, tmp_path: Path) -> None:

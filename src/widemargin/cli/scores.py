@@ -93,14 +93,24 @@ def evaluate(
 def report(
     folder: ZooFolder,
     out: Annotated[Path | None, typer.Option(help="The HTML file; default: report.html in the zoo.")] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Folder to write the study's results to, too: Markdown, CSV and figures.")
+    ] = None,
+    machine: Annotated[str, typer.Option(help="What the zoo was trained on, in your words, for that page.")] = "",
+    workers: Annotated[int | None, typer.Option(min=1, help="How many processes trained it, for that page.")] = None,
 ) -> None:
     """Write the report of a zoo: one HTML file that needs nothing else."""
-    from widemargin.report import write_report, zoo_findings
+    from widemargin.report import write_report, write_results_page, zoo_findings
 
+    if page is None and (machine or workers):
+        raise InvalidInputError("--machine and --workers are told on the results page: name its folder with --page.")
     zoo = existing_zoo(folder)
     with status("writing the report …"):
-        path = write_report(zoo_findings(zoo), out or folder / "report.html")
-    print(path)
+        findings = zoo_findings(zoo)
+        paths = [write_report(findings, out or folder / "report.html")]
+        if page is not None:
+            paths.append(write_results_page(findings, zoo, page, machine=machine, workers=workers))
+    print(*paths, sep="\n")
 
 
 def _table(target: Path) -> "pd.DataFrame":

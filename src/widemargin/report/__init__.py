@@ -3,5 +3,15 @@
 from widemargin.report.explanation import Explanation, explain
 from widemargin.report.findings import Findings, Portrait, zoo_findings
 from widemargin.report.report import write_explanation, write_report
+from widemargin.report.results_page import write_results_page
 
-__all__ = ["Explanation", "Findings", "Portrait", "explain", "write_explanation", "write_report", "zoo_findings"]
+__all__ = [
+    "Explanation",
+    "Findings",
+    "Portrait",
+    "explain",
+    "write_explanation",
+    "write_report",
+    "write_results_page",
+    "zoo_findings",
+]

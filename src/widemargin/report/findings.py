@@ -1,5 +1,6 @@
 """What a zoo shows, gathered for the report and for machines."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,7 +18,16 @@ from widemargin.figures import (
 )
 from widemargin.figures.margins import central_range
 from widemargin.margins import MarginDistribution
-from widemargin.prediction import ABLATIONS, GapPredictor, Score, ablation_scores, features_of, kfold_r2
+from widemargin.prediction import (
+    ABLATIONS,
+    GapPredictor,
+    Interval,
+    Score,
+    ablation_scores,
+    features_of,
+    kfold_r2,
+    varied_hyperparameters,
+)
 from widemargin.zoo import Run, Zoo, zoo_table
 
 __all__ = ["Findings", "Portrait", "zoo_findings"]
@@ -76,6 +86,12 @@ class Findings:
     def score(self, name: str, subset: str = "all") -> Score:
         """Return one row of the ablation table."""
         return next(score for score in self.scores if score.name == name and score.subset == subset)
+
+    @property
+    def by_subset(self) -> dict[str, tuple[Score, ...]]:
+        """The ablation table by subset, in the order of the subsets."""
+        names = dict.fromkeys(score.subset for score in self.scores)
+        return {name: tuple(score for score in self.scores if score.subset == name) for name in names}
 
     @property
     def best_baseline(self) -> Score:
@@ -155,11 +171,7 @@ def zoo_findings(zoo: Zoo, scores: list[Score] | None = None, table: pd.DataFram
     full = [score for score in scores if score.subset == "all" and score.name in (PAPER.name, RIDGE.name)]
     best = max(full, key=_left_out)
     ablation = next(ablation for ablation in ABLATIONS if ablation.name == best.name)
-    varied = tuple(
-        column
-        for column in table.columns
-        if column.startswith("hp.") and column != "hp.seed" and table[column].nunique(dropna=False) > 1
-    )
+    varied = tuple(varied_hyperparameters(table))
     fitted = usable[usable["train_accuracy"] >= WELL_FITTED]
     candidates = fitted if len(fitted) >= 2 else usable
     low, high = str(candidates["gap"].idxmin()), str(candidates["gap"].idxmax())
@@ -177,6 +189,21 @@ def zoo_findings(zoo: Zoo, scores: list[Score] | None = None, table: pd.DataFram
         badly=_portrait("generalizes badly", high, table, margins[high], ranges, varied),
         varied=varied,
     )
+
+
+def score_text(value: float | None) -> str:
+    """Return a score to three digits; a dash where it does not exist."""
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}".replace("-", "−")
+
+
+def interval_text(interval: Interval) -> str:
+    """Return the ends of an interval to two digits.
+
+    Example:
+        >>> interval_text((-0.0012, 0.955))
+        '0.00…0.95'
+    """
+    return "…".join(f"{round(end, 2) + 0.0:.2f}".replace("-", "−") for end in interval)
 
 
 def configuration_text(row: "pd.Series[Any]", varied: tuple[str, ...]) -> str:

@@ -3,7 +3,6 @@
 import math
 import os
 import secrets
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from widemargin.figures.colors import BADLY, WELL, class_color
 from widemargin.report.axes import tick_text
 from widemargin.report.explanation import Explanation
 from widemargin.report.explanation_figures import explanation_figures
-from widemargin.report.findings import Findings
+from widemargin.report.findings import Findings, interval_text, score_text
 from widemargin.report.plotly_figures import (
     density_figure,
     order_statistics_figure,
@@ -102,7 +101,8 @@ def _environment() -> Environment:
     )
     environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
     environment.filters["number"] = _number
-    environment.filters["score"] = partial(_number, form=".3f")
+    environment.filters["score"] = score_text
+    environment.filters["interval"] = interval_text
     environment.filters["plain"] = tick_text
     environment.filters["class_color"] = class_color
     return environment
