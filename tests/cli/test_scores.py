@@ -109,8 +109,8 @@ def test_prints_scores_with_intervals_and_what_was_left_out(widemargin: CommandL
     assert "{:.2f}…{:.2f}".format(*score.kendall_interval) in out
     assert "gen_gap: 1 measures on 24 networks of 12 configurations" in out
     assert "m.norm: infinite or missing for 1 of 24 networks" in out
-    assert "left out: m.flat: the same for all networks" in out
-    assert "left out: m.word: not a number: 'high'" in out
+    assert "left out (the same for all networks): hp.same, m.flat\n" in out
+    assert "left out (not a number: 'high'): m.word\n" in out
 
 
 def test_columns_can_be_chosen_again_and_again(widemargin: CommandLine, foreign: pd.DataFrame) -> None:

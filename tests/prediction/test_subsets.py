@@ -41,6 +41,11 @@ def test_the_narrowest_band_holds_a_third_of_those_that_learned() -> None:
     assert list(np.array(accuracies)[chosen]) == [0.71, 0.72, 0.73]
 
 
+def test_a_network_inside_the_band_that_learned_nothing_does_not_belong_to_it() -> None:
+    table = networks([0.3, 0.71, 0.72, 0.73, 0.9, 0.99], train_loss=[0.1, 0.1, 3.0, 0.1, 0.1, 0.1])
+    assert list(np.flatnonzero(nearly_equal_accuracy(table))) == [1, 3]
+
+
 def test_no_choice_of_a_third_lies_closer_together() -> None:
     accuracies = np.random.default_rng(0).uniform(0.3, 1.0, size=20)
     chosen = accuracies[nearly_equal_accuracy(networks(list(accuracies)))]

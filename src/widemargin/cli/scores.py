@@ -70,7 +70,7 @@ def evaluate(
     from widemargin.zoo import is_zoo_table
 
     table = _table(target)
-    if is_zoo_table(table) and gap is None and hyperparameters is None and measures is None:
+    if is_zoo_table(table) and gap in (None, "gap") and hyperparameters is None and measures is None:
         with status("fitting …"):
             scores = ablation_scores(table, num_resamples=resamples, seed=seed)
         _print_ablations(table, scores, as_json)
@@ -190,8 +190,9 @@ def _print_evaluation(evaluation: "Evaluation") -> None:
             print(f"{score.name}: {score.note}")
     if evaluation.num_without_gap:
         print(f"networks left out because their gap is missing or infinite: {evaluation.num_without_gap}")
-    for name, reason in evaluation.left_out.items():
-        print(f"left out: {name}: {reason}")
+    for reason in dict.fromkeys(evaluation.left_out.values()):
+        names = [name for name, why in evaluation.left_out.items() if why == reason]
+        print(f"left out ({reason}): {', '.join(names)}")
 
 
 def _score_table(title: str, caption: str, columns: tuple[str, ...]) -> Table:
