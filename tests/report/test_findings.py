@@ -116,6 +116,14 @@ def test_best_baselines_predict_left_out_configurations_best(findings: Findings)
     assert findings.best_trivial.grouped_kfold_r2 == left_out([a.name for a in ABLATIONS if a.features == "trivial"])
 
 
+def test_the_best_trivial_score_is_that_of_its_subset(findings: Findings) -> None:
+    for subset, scores in findings.by_subset.items():
+        found = findings.best_trivial_on(subset)
+        assert found in scores
+        known = [s.grouped_kfold_r2 for s in scores if s.features == "trivial" and s.grouped_kfold_r2 is not None]
+        assert found.grouped_kfold_r2 == max(known, default=None)
+
+
 def test_baselines_without_a_score_are_never_the_best(findings: Findings) -> None:
     scores = tuple(
         replace(score, grouped_kfold_r2=-5.0 if score.features == "num_train" else None) for score in findings.scores

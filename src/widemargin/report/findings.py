@@ -100,8 +100,12 @@ class Findings:
 
     @property
     def best_trivial(self) -> Score:
-        """The better of the two forms of training accuracy and loss."""
-        return max((s for s in self.scores if s.features == "trivial" and s.subset == "all"), key=_left_out)
+        """The best of the forms of training accuracy and loss, on all networks."""
+        return self.best_trivial_on("all")
+
+    def best_trivial_on(self, subset: str) -> Score:
+        """Return the best of the forms of training accuracy and loss on a subset."""
+        return max((s for s in self.scores if s.features == "trivial" and s.subset == subset), key=_left_out)
 
     @property
     def test_noise_r2(self) -> float:

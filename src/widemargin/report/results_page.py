@@ -123,25 +123,19 @@ def _reading(findings: Findings) -> list[str]:
     if best.name != trivial.name:
         sentences.append(f"The strongest baseline is “{best.name}” with {_left_out_text(best)}.")
     used = findings.score(findings.predictor)
-    if None not in (used.grouped_kfold_r2, best.grouped_kfold_r2):
-        ahead = (used.grouped_kfold_r2 or 0) > (best.grouped_kfold_r2 or 0)
+    if used.grouped_kfold_r2 is not None and best.grouped_kfold_r2 is not None:
         sentences.append(
             "The signature predicts better than every baseline."
-            if ahead
+            if used.grouped_kfold_r2 > best.grouped_kfold_r2
             else "**The signature does not predict better than that baseline.**"
         )
-    subsets = []
-    for subset, scores in findings.by_subset.items():
-        if subset == "all":
-            continue
-        of_signature = next(score for score in scores if score.name == findings.predictor)
-        trivials = [s for s in scores if s.features == "trivial" and s.grouped_kfold_r2 is not None]
-        best_trivial = max(trivials, key=lambda score: score.grouped_kfold_r2 or 0, default=None)
-        against = f", training accuracy and loss {_left_out_text(best_trivial)}" if best_trivial else ""
-        subsets.append(
-            f"- {subset} ({scores[0].num_networks} networks): signature "
-            f"({of_signature.regression}) {_left_out_text(of_signature)}{against}"
-        )
+    subsets = [
+        f"- {subset} ({scores[0].num_networks} networks): signature ({used.regression}) "
+        f"{_left_out_text(findings.score(used.name, subset))}, training accuracy and loss at best "
+        f"{_left_out_text(findings.best_trivial_on(subset))}"
+        for subset, scores in findings.by_subset.items()
+        if subset != "all"
+    ]
     heading = ["On configurations left out, among networks with"] if subsets else []
     return [" ".join(sentences), *heading, "\n".join(subsets)]
 
