@@ -2,30 +2,39 @@
 
 from widemargin.zoo.basins import CUTOFFS, basin_table, radii_of
 from widemargin.zoo.execution import Progress, train_zoo
+from widemargin.zoo.failures import Failure
 from widemargin.zoo.minefield import Minefield, minefield
 from widemargin.zoo.run import carry_out, examples_of, load_trained, measurements
+from widemargin.zoo.status import ZooStatus, zoo_status
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.study_file import load_study, shipped_studies
 from widemargin.zoo.table import zoo_table
+from widemargin.zoo.verification import Damage, damages, remove_damaged
 
 __all__ = [
     "CUTOFFS",
+    "Damage",
+    "Failure",
     "Minefield",
     "Progress",
     "Run",
     "RunConfig",
     "Study",
     "Zoo",
+    "ZooStatus",
     "basin_table",
     "carry_out",
+    "damages",
     "examples_of",
     "load_study",
     "load_trained",
     "measurements",
     "minefield",
     "radii_of",
+    "remove_damaged",
     "shipped_studies",
     "train_zoo",
+    "zoo_status",
     "zoo_table",
 ]
