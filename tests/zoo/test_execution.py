@@ -238,7 +238,7 @@ def test_the_runs_of_a_stack_that_failed_are_tried_one_by_one(
     ("name", "error", "message"),
     [
         ("disk_full", OSError, "No space left on device"),
-        ("disk_full_for_rust", RuntimeError, "No space left on device"),
+        ("disk_full_for_rust", OSError, r"^\[Errno 28\] No space left on device$"),
         ("data_missing", InvalidInputError, "put the images there"),
         ("study_wrong", StudyError, "no such thing"),
     ],
@@ -324,6 +324,12 @@ def test_shares_together_are_the_whole_zoo(tmp_path: Path, small_study: MakeStud
     zoo = train_zoo(six(small_study), tmp_path, jobs=1, shard=(1, 2))
     assert zoo.keys() == {config.key for config in six(small_study).runs()}
     assert before.items() <= state(zoo).items()
+
+
+def test_a_store_that_there_is_not_is_refused(small_study: MakeStudy) -> None:
+    message = r"nowhere://zoo must be a folder, or an address that fsspec knows, but: Unsupported filesystem: 'nowhere'"
+    with pytest.raises(InvalidInputError, match=message):
+        train_zoo(small_study(), "nowhere://zoo", jobs=1)
 
 
 @pytest.mark.parametrize("shard", [(0, 2), (3, 2), (1, 0)])

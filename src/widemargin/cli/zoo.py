@@ -43,27 +43,31 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train every network of a study; stopped anyhow, the same command goes on where it was."""
-    from widemargin.zoo import load_study
+    from widemargin.zoo import load_study, zoo_status
+    from widemargin.zoo.cost import shares
 
     if backend not in ("local", "ray"):
         raise InvalidInputError(f"--backend must be local or ray, got {backend!r}.")
     if backend == "local" and (address is not None or gpus_per_run > 0):
         raise InvalidInputError("--address and --gpus-per-run are for --backend ray.")
+    index, num_shares = _shard(shard)
+    wanted = load_study(study)
     zoo = train_study(
-        load_study(study),
+        wanted,
         out,
         jobs,
         threads=threads,
-        shard=_shard(shard),
+        shard=(index, num_shares),
         backend=backend,
         address=address,
         gpus_per_run=gpus_per_run,
         retry_failed=retry_failed,
     )
     _print_status(zoo, as_json)
-    if failures := zoo.failures():
+    own = {config.key for config in shares(wanted.runs(), num_shares)[index - 1]}
+    if failed := own & zoo_status(zoo).failures.keys():
         raise RunError(
-            f"{len(failures)} runs failed and were given up: {zoo.folder / 'failures'} says how. Try them again with "
+            f"{len(failed)} runs failed and were given up: {zoo.folder / 'failures'} says how. Try them again with "
             "--retry-failed."
         )
 
@@ -146,11 +150,10 @@ def existing_zoo(folder: str | Path) -> "Zoo":
     Raises:
         RunError: There is none.
     """
-    from upath import UPath
-
     from widemargin.zoo import Zoo
+    from widemargin.zoo.store import located
 
-    zoo = Zoo(UPath(folder))
+    zoo = Zoo(located(folder))
     if not zoo.runs_folder.is_dir():
         raise RunError(
             f"{folder} must be a zoo's folder with runs in it, and is not. Train one with: widemargin zoo train "

@@ -19,13 +19,15 @@ from widemargin.errors import InvalidInputError, StudyError
 from widemargin.zoo.cost import shares, training_flops
 from widemargin.zoo.failures import Failure
 from widemargin.zoo.nursery import child_traceback
-from widemargin.zoo.store import Zoo
+from widemargin.zoo.store import Zoo, located
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.workers import Backend, LocalWorkers, RayWorkers, Results, Workers
 
 __all__ = ["Progress", "one_torch_thread", "train_zoo"]
 
-PULSE_SECONDS = 1.0
+PULSE_SECONDS, STORE_PULSE_SECONDS = 1.0, 15.0
+"""How often progress is told; stores charge for being asked."""
+
 LARGEST_STACK = 64
 """Runs that can be trained at once are, up to this many: larger stacks are no faster, and lost together if killed."""
 
@@ -93,7 +95,7 @@ def train_zoo(
     Raises:
         StudyError: The folder holds another study.
         ZooBusyError: Another process trains these runs.
-        InvalidInputError: A shard that there is not, no Ray, or data that cannot be read.
+        InvalidInputError: A shard or store that there is not, no Ray, or data that cannot be read.
         OSError: The disk is full or may not be written.
     """
     index, num_shares = shard
@@ -102,7 +104,7 @@ def train_zoo(
     runs = study.runs()
     own = {config.key: config for config in shares(runs, num_shares)[index - 1]}
     plan = hashlib.sha256("".join(sorted(config.key for config in runs)).encode()).hexdigest()[:8]
-    zoo = Zoo(UPath(folder).absolute(), f"{plan}-{num_shares}-{index}")
+    zoo = Zoo(located(folder), f"{plan}-{num_shares}-{index}")
     workers: Workers
     if backend == "ray":
         workers = RayWorkers(address, jobs=jobs, threads=threads, gpus_per_run=gpus_per_run)
@@ -110,12 +112,10 @@ def train_zoo(
         workers = LocalWorkers(jobs, threads)
     with zoo.locked(num_workers=workers.num, host=socket.gethostname(), process=os.getpid()) as check_lock:
         zoo.adopt(study)
-        zoo.sweep({*own})
         for key, failure in zoo.failures().items():
             if key in own and failure.is_final and retry_failed:
                 zoo.note_failure(key, None)
         _Driver(zoo, own, workers, on_progress).train(check_lock)
-        zoo.sweep({*own})
     return zoo
 
 
@@ -136,6 +136,7 @@ class _Driver:
     def train(self, check_lock: Callable[[], None]) -> None:
         """Train until nothing is missing but what was given up."""
         while True:
+            self._zoo.sweep({*self._plan})  # what an earlier driver left, or a node that was lost
             results = {run.folder.name: run.result for run in self._zoo.runs() if run.folder.name in self._plan}
             failures = {key: failure for key, failure in self._zoo.failures().items() if key in self._plan}
             for key in failures.keys() & results.keys():
@@ -161,8 +162,8 @@ class _Driver:
                     check_lock()
                     if (error := future.exception()) is None:
                         self._ended(futures[future], future)
-                    elif _would_repeat(error):
-                        raise error
+                    elif (fault := _common_fault(error)) is not None:
+                        raise fault
                     else:
                         self._failed(futures[future], error, failures)
             except BaseException:
@@ -201,7 +202,7 @@ class _Driver:
         is_over = threading.Event()
 
         def watch() -> None:
-            while not is_over.wait(PULSE_SECONDS):
+            while not is_over.wait(PULSE_SECONDS if isinstance(self._zoo.folder, Path) else STORE_PULSE_SECONDS):
                 shares = {key: share for key, share in self._zoo.under_way().items() if key in self._plan}
                 flops = sum(share * training_flops(self._plan[key]) for key, share in shares.items())
                 left = self._seconds_left(flops)
@@ -229,13 +230,14 @@ def _tasks(configs: Sequence[RunConfig], failed: Set[str], num_workers: int) -> 
     return sorted(tasks, key=lambda task: -sum(map(training_flops, task)))
 
 
-def _would_repeat(error: BaseException) -> bool:
-    """Whether every other run would meet the same: a fault of study, data or disk."""
-    if isinstance(error, StudyError | InvalidInputError) or not isinstance(error, Exception):
-        return True
-    said = re.search(r"os error (\d+)", str(error))  # how safetensors says it
-    number = error.errno if isinstance(error, OSError) else said and int(said[1])
-    return number in REPEATED
+def _common_fault(error: BaseException) -> Exception | None:
+    """Return the error if every other run would meet the same: a fault of study, data or disk."""
+    if isinstance(error, StudyError | InvalidInputError):
+        return error
+    if isinstance(error, OSError):
+        return error if error.errno in REPEATED else None
+    said = re.search(r"\(os error (\d+)\)", str(error))  # how safetensors says it
+    return OSError(int(said[1]), os.strerror(int(said[1]))) if said and int(said[1]) in REPEATED else None
 
 
 @contextmanager

@@ -28,14 +28,14 @@ from typing import Any
 from pydantic import ValidationError
 from upath import UPath
 
-from widemargin.errors import RunError, StudyError, ZooBusyError
+from widemargin.errors import InvalidInputError, RunError, StudyError, ZooBusyError
 from widemargin.margins import MarginDistribution
 from widemargin.zoo.failures import Failure
 from widemargin.zoo.locks import holder, locked
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.workplace import DOOMED, Workplace, publish, removed, seal, written
 
-__all__ = ["Run", "Zoo"]
+__all__ = ["Run", "Zoo", "located"]
 
 ALONE = "all-1-1"
 """The driver of whoever does not say: all runs are its own."""
@@ -292,6 +292,23 @@ class Zoo:
         for folder in (path.parent, under_way):
             folder.mkdir(parents=True, exist_ok=True)
         written(path, text, under_way / f"{self.driver}-{secrets.token_hex(8)}")
+
+
+def located(address: str | Path | UPath) -> Path | UPath:
+    """Return where a zoo is, by its absolute path or its address on a store.
+
+    Raises:
+        InvalidInputError: The store is unknown, or what is needed to reach it is not installed.
+    """
+    try:
+        folder = UPath(address).absolute()
+        if not isinstance(folder, Path):
+            _ = folder.fs
+    except (ImportError, ValueError) as error:
+        raise InvalidInputError(
+            f"{address} must be a folder, or an address that fsspec knows, but: {error}."
+        ) from None
+    return folder
 
 
 def _division(driver: str) -> str:
