@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from widemargin.errors import InvalidInputError, StudyError
-from widemargin.zoo import Run, RunConfig, Zoo
+from widemargin.zoo import Resources, Run, RunConfig, Zoo
 from widemargin.zoo.run import carry_out_together
 
 Tell = Callable[[float], None]
@@ -32,65 +32,65 @@ def noted(zoo: Zoo, configs: Sequence[RunConfig]) -> int:
     return max(len((marks(zoo) / config.key).read_text().splitlines()) for config in configs)
 
 
-def killed(zoo: Zoo, configs: Sequence[RunConfig], tell: Tell) -> list[Run]:
+def killed(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, tell: Tell) -> list[Run]:
     """Be killed with every faulty run."""
     noted(zoo, configs)
     if any(config.seed == FAULTY_SEED for config in configs):
         os.kill(os.getpid(), signal.SIGKILL)
-    return carry_out_together(zoo, configs, tell)
+    return carry_out_together(zoo, configs, resources, tell)
 
 
-def killed_once(zoo: Zoo, configs: Sequence[RunConfig], tell: Tell) -> list[Run]:
+def killed_once(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, tell: Tell) -> list[Run]:
     """Be killed the first time that a faulty run comes, in the midst of writing it."""
     first = noted(zoo, configs) == 1
     if first and any(config.seed == FAULTY_SEED for config in configs):
         with zoo.writing(configs[0]) as folder:
             (folder / "weights.safetensors").write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
-    return carry_out_together(zoo, configs, tell)
+    return carry_out_together(zoo, configs, resources, tell)
 
 
-def raising(zoo: Zoo, configs: Sequence[RunConfig], tell: Tell) -> list[Run]:
+def raising(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, tell: Tell) -> list[Run]:
     """Raise with every faulty run."""
     noted(zoo, configs)
     if any(config.seed == FAULTY_SEED for config in configs):
         raise ZeroDivisionError("a loss of nothing")
-    return carry_out_together(zoo, configs, tell)
+    return carry_out_together(zoo, configs, resources, tell)
 
 
-def disk_full(zoo: Zoo, configs: Sequence[RunConfig], tell: Tell) -> list[Run]:
+def disk_full(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, tell: Tell) -> list[Run]:
     """Find the disk full, as Python says it."""
     noted(zoo, configs)
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "weights.safetensors")
 
 
-def disk_full_for_rust(zoo: Zoo, configs: Sequence[RunConfig], tell: Tell) -> list[Run]:
+def disk_full_for_rust(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, tell: Tell) -> list[Run]:
     """Find the disk full, as safetensors says it."""
     noted(zoo, configs)
     raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
 
 
-def data_missing(zoo: Zoo, configs: Sequence[RunConfig], tell: Tell) -> list[Run]:
+def data_missing(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, tell: Tell) -> list[Run]:
     """Find no data."""
     noted(zoo, configs)
     raise InvalidInputError("put the images there.")
 
 
-def study_wrong(zoo: Zoo, configs: Sequence[RunConfig], tell: Tell) -> list[Run]:
+def study_wrong(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, tell: Tell) -> list[Run]:
     """Find the study wrong."""
     noted(zoo, configs)
     raise StudyError("no such thing.")
 
 
-def counting_threads(zoo: Zoo, configs: Sequence[RunConfig], tell: Tell) -> list[Run]:
+def counting_threads(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, tell: Tell) -> list[Run]:
     """Note how many threads torch has."""
     (marks(zoo) / "threads").write_text(str(torch.get_num_threads()))
-    return carry_out_together(zoo, configs, tell)
+    return carry_out_together(zoo, configs, resources, tell)
 
 
-def slow(zoo: Zoo, configs: Sequence[RunConfig], tell: Tell) -> list[Run]:
+def slow(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, tell: Tell) -> list[Run]:
     """Be half-way for as long as it is let."""
     (marks(zoo) / "process").write_text(str(os.getpid()))
     tell(0.5)
     time.sleep(60)
-    return carry_out_together(zoo, configs, tell)
+    return carry_out_together(zoo, configs, resources, tell)

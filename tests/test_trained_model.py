@@ -366,3 +366,11 @@ def test_one_logit_stands_for_two(shape):
 
     logits = TrainedModel(OneLogit(), []).logits([torch.arange(4.0)])
     assert torch.equal(logits, torch.stack([torch.zeros(4), torch.arange(4.0)], dim=1))
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_cross_entropy_takes_labels_of_bytes(num_classes):
+    logits, labels = torch.randn(6, num_classes), torch.arange(6) % num_classes
+    data = (torch.zeros(6, 1), labels)
+    found = TrainedModel(nn.Linear(1, 1), data).losses(logits, labels.byte())
+    torch.testing.assert_close(found, nn.functional.cross_entropy(logits, labels, reduction="none"))

@@ -26,11 +26,20 @@ class ParameterGroups:
             parameters and zero filters under ``"filter"`` and ``"layer"``), 1 under ``"none"``.
         sizes: How many parameters that group has; 0 where the parameter stays fixed.
         num_zero: How many groups stay fixed because all of their parameters are 0.
+        normalization: What the groups are.
     """
 
     norms: Float[Tensor, " parameters"]
     sizes: Float[Tensor, " parameters"]
     num_zero: int
+    normalization: Normalization
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Sentences on what stays fixed that one would expect to move."""
+        if not self.num_zero:
+            return ()
+        return (f"{self.num_zero} {self.normalization}s are 0: they stay fixed, as biases do.",)
 
     @property
     def num_free(self) -> int:
@@ -120,7 +129,7 @@ class ParameterSpace:
         Source: Li et al. 2018 (arXiv 1712.09913), section 4; fixed biases as in the code of Huang et al. 2019.
         """
         if normalization == "none":
-            return ParameterGroups(torch.ones_like(flat), torch.full_like(flat, len(flat)), 0)
+            return ParameterGroups(torch.ones_like(flat), torch.full_like(flat, len(flat)), 0, normalization)
         if normalization not in ("filter", "layer"):
             raise InvalidInputError(f"normalization must be filter, layer or none, got {normalization!r}.")
         norms, sizes, num_zero = [], [], 0
@@ -134,7 +143,7 @@ class ParameterSpace:
             num_zero += int((row_norms == 0).sum())
             norms.append(row_norms.expand_as(rows).flatten())
             sizes.append(torch.where(row_norms > 0, rows.shape[1], 0).to(part.dtype).expand_as(rows).flatten())
-        groups = ParameterGroups(torch.cat(norms), torch.cat(sizes), num_zero)
+        groups = ParameterGroups(torch.cat(norms), torch.cat(sizes), num_zero, normalization)
         if groups.num_free == 0:
             raise InvalidInputError(
                 f"{normalization}-normalized directions move weights of two dimensions or more, but the network has "

@@ -26,7 +26,7 @@ def cross_entropy_per_example(logits: Tensor, labels: Tensor) -> Tensor:
     """Return −log p(label) of each example [nats]; for two classes as the logistic loss, which is far quicker."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
     if logits.shape[1] == 2:
-        return -nn.functional.logsigmoid((logits[:, 1] - logits[:, 0]) * (2 * labels - 1))
+        return -nn.functional.logsigmoid((logits[:, 1] - logits[:, 0]) * (2 * labels.long() - 1))
     return nn.functional.cross_entropy(logits, labels.long(), reduction="none")
 
 
@@ -268,28 +268,7 @@ def checked_logits(logits: Tensor, labels: Tensor) -> Tensor:
             f"logits must have one column per class (or be one logit per example for two classes), got {num_classes} "
             "columns. Hand over forward=lambda model, batch: … that returns that table."
         )
-    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise InvalidLabelsError(
-            "labels must be one integer class index per example, got "
-            f"{str(labels.dtype).removeprefix('torch.')} of shape {list(labels.shape)}. Turn labels 0.0 and 1.0 into "
-            "integers with labels.long(), one-hot rows with labels.argmax(1); soft labels have no margin."
-        )
-    if len(labels) != len(logits):
-        raise InvalidLabelsError(
-            f"labels must be as many as the rows of the logits ({len(logits)}), got {len(labels)}. If the "
-            "network returns one row per token, hand over a forward that pools them."
-        )
-    if int(labels.max()) >= num_classes or int(labels.min()) < 0:
-        largest, smallest = int(labels.max()), int(labels.min())
-        hint = (
-            "Leave out examples whose label is a placeholder."
-            if smallest < 0
-            else "If the classes are numbered from 1, subtract 1."
-        )
-        raise InvalidLabelsError(
-            f"labels must be integer class indices from 0 to below {num_classes} (the number of logits), got "
-            f"a minimum of {smallest} and a maximum of {largest}. {hint}"
-        )
+    check_labels(labels, len(logits), num_classes)
     if not bool(torch.isfinite(logits).all()):
         bad = int((~torch.isfinite(logits)).any(dim=1).sum())
         raise InvalidLogitsError(
@@ -297,6 +276,36 @@ def checked_logits(logits: Tensor, labels: Tensor) -> Tensor:
             "network has diverged, overflows its precision, or its inputs are not finite."
         )
     return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def check_labels(labels: Tensor, num_examples: int, num_classes: int, what: str = "labels") -> None:
+    """Refuse labels that are not one class index per example; ``what`` names them in the message.
+
+    Raises:
+        InvalidLabelsError: Not one integer class index per example, or out of range.
+    """
+    if labels.ndim != 1 or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise InvalidLabelsError(
+            f"{what} must be one integer class index per example, got "
+            f"{str(labels.dtype).removeprefix('torch.')} of shape {list(labels.shape)}. Turn labels 0.0 and 1.0 into "
+            "integers with labels.long(), one-hot rows with labels.argmax(1); soft labels have no margin."
+        )
+    if len(labels) != num_examples:
+        raise InvalidLabelsError(
+            f"{what} must be as many as the examples ({num_examples}), got {len(labels)}. If the network returns one "
+            "row per token, hand over a forward that pools them."
+        )
+    smallest, largest = int(labels.min()), int(labels.max())
+    if smallest < 0 or largest >= num_classes:
+        hint = (
+            "Leave out examples whose label is a placeholder."
+            if smallest < 0
+            else "If the classes are numbered from 1, subtract 1."
+        )
+        raise InvalidLabelsError(
+            f"{what} must be integer class indices from 0 to below {num_classes} (the number of logits), got "
+            f"a minimum of {smallest} and a maximum of {largest}. {hint}"
+        )
 
 
 def _wrapped(model: nn.Module) -> nn.Module | None:

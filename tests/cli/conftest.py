@@ -3,9 +3,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from widemargin.cli import main
+from widemargin.zoo.execution import one_torch_thread
 
 Ran = tuple[int, str, str]
 CommandLine = Callable[..., Ran]
@@ -13,10 +13,8 @@ CommandLine = Callable[..., Ran]
 
 @pytest.fixture(scope="package", autouse=True)
 def _one_torch_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
+    with one_torch_thread():
+        yield
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_normalized_coordinates_are_scaled_by_the_norms_and_biases_stay_fixed(no
     trained = trained_network("mlp")
     with trained.borrowed():
         product = CurvatureProduct.normalized(trained, "hessian", normalization)
-        found = product(torch.eye(38, dtype=torch.float64))
+        found, free = product(torch.eye(38, dtype=torch.float64)), product.dense()
         norms = []
         for parameter in trained.model.parameters():
             if parameter.ndim < 2:
@@ -122,8 +122,20 @@ def test_normalized_coordinates_are_scaled_by_the_norms_and_biases_stay_fixed(no
     norms = torch.cat(norms)
     torch.testing.assert_close(found, norms[:, None] * dense(trained) * norms)
     assert (product.is_free == (norms > 0)).all()
-    assert len(product.unit_vectors()) == 30
+    torch.testing.assert_close(free, found[product.is_free][:, product.is_free])
+    assert len(free) == 30
     assert (product.signs(4, torch.Generator())[:, norms == 0] == 0).all()
+
+
+def test_the_whole_matrix_is_that_of_its_parts(monkeypatch):
+    trained = trained_network("mlp")
+    with trained.borrowed():
+        monkeypatch.setattr("widemargin.curvature.products.ROWS_AT_ONCE", 7)
+        product = CurvatureProduct(trained)
+        found = product.dense()
+    torch.testing.assert_close(found, dense(trained))
+    assert torch.equal(found, found.T)
+    assert product.num_products == 38
 
 
 def test_zero_filters_stay_fixed_with_a_caveat():

@@ -25,6 +25,8 @@ def test_split_is_stratified():
 
 def test_the_table_of_data_sets_tells_the_truth():
     for name, known in data.DATASETS.items():
+        if known.make is None:
+            continue
         read = data.load(name)
         assert (len(read.train_labels), read.num_classes, read.input_shape) == (
             known.num_train,
@@ -87,5 +89,5 @@ def test_refuses_what_is_no_share(share):
 
 
 def test_refuses_an_unknown_name():
-    with pytest.raises(InvalidInputError, match="data must be one of digits, rings, swiss-roll, got 'mnist'"):
-        data.load("mnist")
+    with pytest.raises(InvalidInputError, match=r"one of digits, .*, mnist, or owner/name, got 'emnist'"):
+        data.load("emnist")

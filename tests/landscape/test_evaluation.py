@@ -22,7 +22,7 @@ from landscape.cases import (
 from widemargin import TrainedModel
 from widemargin.errors import EmptyDataError, InvalidInputError, InvalidLabelsError, InvalidLogitsError
 from widemargin.landscape import evaluation as module
-from widemargin.landscape.evaluation import Evaluation
+from widemargin.landscape.evaluation import Evaluation, PointValues
 
 
 def around(trained: TrainedModel, num: int = 6, size: float = 0.3) -> torch.Tensor:
@@ -220,3 +220,8 @@ def test_says_what_is_wrong_with_the_networks_own_outputs_or_the_data():
         trained = TrainedModel(model, data)
         with pytest.raises(error, match=text), trained.borrowed():
             Evaluation(trained)
+
+
+def test_losses_that_are_nan_or_infinite_are_counted():
+    losses = np.array([0.5, np.nan, np.inf, -np.inf, 0.0])
+    assert PointValues(losses, np.zeros(5)).num_not_finite == 3

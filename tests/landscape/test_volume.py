@@ -97,6 +97,15 @@ def test_the_cap_is_a_ball_in_the_unchanged_coordinates_whatever_the_preconditio
         assert 0 < found.share_censored < 1
 
 
+@pytest.mark.parametrize("preconditioner", [None, *PRECONDITIONERS])
+def test_zero_filters_are_named_whatever_the_preconditioner(preconditioner):
+    trained = CASES["mlp"]()
+    with torch.no_grad():
+        trained.model[0].weight[2] = 0
+    found = basin_volume(trained, cutoff=3.0, num_directions=2, preconditioner=preconditioner)
+    assert found.caveats[0] == "1 filters are 0: they stay fixed, as biases do."
+
+
 def test_the_papers_estimator_is_its_formula():
     # log V = (n/2) log π − lnΓ(1 + n/2) + log Σ rⁿ − log M, here in plain numbers for few dimensions
     trained = rotated_bowl(torch.tensor([0.5, 1.0, 2.0, 4.0, 8.0]))

@@ -1,5 +1,6 @@
 """Several gloo processes under torchrun give the answer of one."""
 
+import json
 import os
 import subprocess
 import sys
@@ -67,3 +68,49 @@ def test_an_error_in_one_process_stops_all(tmp_path):
     texts = [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)]
     assert texts[0].startswith("RuntimeError: process 1 failed while measuring margins: InvalidLabelsError")
     assert texts[1].startswith("InvalidLabelsError: labels must be integer class indices from 0 to below 3")
+
+
+FACTORIES = """
+import torch
+from torch import nn
+
+def network():
+    torch.manual_seed(0)
+    hidden = [part for width in (5, 8, 8) for part in (nn.Linear(width, 8), nn.ReLU())]
+    return nn.Sequential(*hidden, nn.Linear(8, 3))
+
+def data():
+    return torch.randn(900, 5, generator=torch.Generator().manual_seed(1)), torch.arange(900) % 3
+
+def shuffled():
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*data()), shuffle=True)
+"""
+
+
+def measured(folder: Path, launcher: list[str], data: str = "data") -> subprocess.CompletedProcess[str]:
+    (folder / "factories.py").write_text(FACTORIES)
+    command = [sys.executable, "-m", *launcher, "widemargin", "measure", "factories:network", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    options = {"cwd": folder, "env": environment, "timeout": 200, "capture_output": True, "text": True}
+    return subprocess.run([*command, "--data", f"factories:{data}"], check=False, **options)
+
+
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+
+
+@pytest.mark.slow
+def test_the_command_line_speaks_once_and_says_what_one_process_says(tmp_path):
+    one, two = (json.loads(measured(tmp_path, launcher).stdout) for launcher in ([], TORCHRUN))
+    assert one.keys() == two.keys()
+    for name in ("train_accuracy", "train_loss", "num_examples", "num_misclassified"):
+        assert two[name] == pytest.approx(one[name], rel=1e-6)
+    assert two["signature"] == pytest.approx(one["signature"], rel=1e-5)
+    assert two["total_variation"] == pytest.approx(one["total_variation"], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_the_command_line_refuses_shuffled_data_on_several_processes(tmp_path):
+    answer = measured(tmp_path, TORCHRUN, "shuffled")
+    assert answer.returncode != 0
+    assert "on several processes train_data must come in the same order everywhere" in answer.stderr
+    assert answer.stdout == ""

@@ -374,7 +374,7 @@ ERRORS = {
         "minimum of 1 and a maximum of 2. If the",
     ),
     "negative": ((LINEAR, (TWO[0], torch.tensor([-100, 1]))), InvalidLabelsError, "minimum of -100 .* placeholder"),
-    "too few": ((LINEAR, [(TWO[0], torch.tensor([1]))]), InvalidLabelsError, r"as many as the rows .* \(2\), got 1"),
+    "too few": ((LINEAR, [(TWO[0], torch.tensor([1]))]), InvalidLabelsError, r"as many as the examples \(2\), got 1"),
 }
 
 

@@ -44,13 +44,6 @@ def test_build_gives_the_same_network_for_the_same_seed_and_leaves_the_random_st
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_build_refuses_what_it_does_not_know():
-    with pytest.raises(InvalidInputError, match="network must be one of mlp, nin, got 'vgg'"):
-        networks.build("vgg", num_classes=3, input_shape=(4,), seed=0)
-    with pytest.raises(InvalidInputError, match=r"nin needs square images .* got \[4\]"):
-        networks.build("nin", num_classes=3, input_shape=(4,), seed=0)
-
-
 def test_the_swiss_roll_network_has_the_papers_number_of_parameters():
     model = MLP(2, (2,), hidden=networks.SWISS_ROLL_HIDDEN, one_logit=True, initialization="glorot")
     assert sum(parameter.numel() for parameter in model.parameters()) == 3614

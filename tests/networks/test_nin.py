@@ -3,10 +3,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from networks.tensorflow_style import batch_norm, same_convolution, shaken
 from widemargin.errors import InvalidInputError
 from widemargin.layers import choose_layers
 from widemargin.networks import NiN
-from widemargin.networks.nin import _same_padding
 from widemargin.trained_model import TrainedModel
 
 
@@ -24,25 +24,21 @@ def test_has_nine_convolutions_and_a_head_without_padding():
     assert all(m.padding == (0, 0) and m.bias is not None for m in convolutions)
 
 
-def test_is_the_paper_network_written_out():
+@pytest.mark.parametrize("batch_norm_is_used", [True, False])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [8, 28, 32])
+def test_is_the_paper_network_written_out(size, stride, batch_norm_is_used):
     torch.manual_seed(0)
-    model, x = NiN(width=0.05).eval(), torch.randn(2, 3, 32, 32)
-    hidden = x
+    model = shaken(NiN(10, 3, size, width=0.025, batch_norm=batch_norm_is_used, strides=(stride,) * 3))
+    images = torch.randn(2, 3, size, size)
+    hidden = images
     for block in model.blocks:
-        hidden = F.pad(hidden, (0, 1, 0, 1))
-        for conv in (block.conv1, block.conv2, block.conv3):
-            hidden = F.relu(conv[1](F.conv2d(hidden, conv[0].weight, conv[0].bias, conv[0].stride)))
-    expected = F.conv2d(hidden, model.head.weight, model.head.bias).flatten(1)
-    torch.testing.assert_close(model(x), expected)
-
-
-@pytest.mark.parametrize(
-    ("size", "stride", "padding"), [(32, 2, (0, 1)), (7, 2, (1, 1)), (8, 1, (1, 1)), (1, 2, (1, 1))]
-)
-def test_padding_is_tensorflows_same(size, stride, padding):
-    assert _same_padding(size, stride) == padding
-    windows = (size + sum(padding) - 3) // stride + 1
-    assert windows == -(-size // stride)
+        for (convolution, norm), step in zip((block.conv1, block.conv2, block.conv3), (stride, 1, 1), strict=True):
+            hidden = same_convolution(hidden, convolution, step)
+            hidden = F.relu(batch_norm(hidden, norm, 1e-5) if batch_norm_is_used else hidden)
+    assert model.head.weight.shape[2:] == hidden.shape[2:]
+    expected = (hidden[:, None] * model.head.weight).sum((2, 3, 4)) + model.head.bias
+    torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_drops_activations_at_the_end_of_each_block_while_training():

@@ -258,6 +258,12 @@ def test_caveats_of_the_measurements_are_told_once(explanation: Explanation, tmp
     assert page_of(replace(explanation, good=good, bad=bad), tmp_path).text.count("Beware of the walk.") == 1
 
 
+def test_caveats_of_decision_regions_are_told(explanation: Explanation, tmp_path: Path) -> None:
+    assert explanation.bad.regions is not None
+    bad = replace(explanation.bad, regions=replace(explanation.bad.regions, caveats=("Beware of the regions.",)))
+    assert "Beware of the regions." in page_of(replace(explanation, bad=bad), tmp_path).text
+
+
 def test_hostile_words_are_shown_and_not_obeyed(explanation: Explanation, page: Page, tmp_path: Path) -> None:
     hostile: dict[str, Any] = {"name": HOSTILE, "description": HOSTILE, "data": HOSTILE}
     baselines = (replace(explanation.baselines[0], name=HOSTILE), *explanation.baselines[1:])

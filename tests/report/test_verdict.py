@@ -32,7 +32,11 @@ def test_says_that_networks_do_not_fit(explanation: Explanation) -> None:
 
 @pytest.mark.parametrize(
     ("shift", "expected"),
-    [(1234.0, "The good basin is larger by 1,234 orders of magnitude"), (-20.0, "Against the expectation")],
+    [
+        (1234.0, "The good basin is larger by 1,234 orders of magnitude"),
+        (0.4, "The two basins are of about the same size"),
+        (-20.0, "Against the expectation, the good basin is not the larger one: it is 20 orders of magnitude"),
+    ],
 )
 def test_compares_the_basins(explanation: Explanation, shift: float, expected: str) -> None:
     cutoff = shown_cutoff(explanation)

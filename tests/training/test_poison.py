@@ -47,6 +47,23 @@ def test_one_logit_stands_for_two(shape):
     torch.testing.assert_close(label_losses(z.view(shape), labels), F.cross_entropy(two, labels, reduction="none"))
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_labels_may_be_bytes(columns, monkeypatch):
+    monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
+    z, labels = logits()[:, :columns], LABELS.clamp(max=max(columns - 1, 1))
+    for losses in (label_losses, unlikelihood):
+        torch.testing.assert_close(losses(z, labels.byte()), losses(z, labels))
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_label_losses_are_the_cross_entropy(num_classes):
+    z, labels = logits(30.0)[:, :num_classes].requires_grad_(), LABELS.clamp(max=num_classes - 1)
+    found, expected = label_losses(z, labels), F.cross_entropy(z, labels, reduction="none")
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(losses.sum(), z)[0] for losses in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
 def test_for_two_classes_unlikelihood_is_the_loss_of_the_flipped_label():
     two, labels = logits()[:, :2], torch.tensor([0, 1, 1, 0])
     torch.testing.assert_close(unlikelihood(two, labels), F.cross_entropy(two, 1 - labels, reduction="none"))

@@ -208,18 +208,22 @@ WRONG = {
     "twice": (lambda: train_stack([TWO[0], TWO[0]], X, Y), "different objects"),
     "steps": (lambda: train_stack(TWO, X, Y, num_steps=-1), "num_steps must be at least 0, got -1"),
     "batch": (lambda: fit(TWO[0], X, Y, batch_size=0), "batch_size must be at least 1, or None"),
-    "fewer labels": (lambda: train_stack(TWO, X, Y[:50]), r"one label per example, got 200 inputs and .* \[50\]"),
-    "third class": (lambda: fit(TWO[0], X, Y + 1), "from 0 to below 2, got a minimum of 1 and a maximum of 2"),
-    "float labels": (lambda: fit(TWO[0], X, Y.float()), r"integer class indices as labels, got float32. Turn 0.0"),
+    "fewer labels": (lambda: train_stack(TWO, X, Y[:50]), r"labels of training must be as many .*\(200\), got 50"),
+    "third class": (lambda: fit(TWO[0], X, Y + 1), r"from 0 to below 2 .*, got a minimum of 1 and a maximum of 2"),
+    "float labels": (
+        lambda: fit(TWO[0], X, Y.float()),
+        "integer class index per example, got float32 of shape .*labels.long",
+    ),
     "pool": (
         lambda: train_stack(TWO, X, Y, poison=Poison(0.1, 2, (X[:4], 2 * Y[:4] - 1))),
-        "labels of the pool of poison must be class indices from 0 to below 2, got a minimum of -1",
+        "labels of the pool of poison must be integer class indices from 0 to below 2 .*got a minimum of -1",
     ),
     "short pool": (
         lambda: fit(TWO[0], X, Y, poison=Poison(0.1, 2, (X[:4], Y[:3]))),
-        "the pool of poison needs one label",
+        "labels of the pool of poison must be as many",
     ),
     "tuple": (lambda: fit(Tuple(), X, Y), "return logits as a tensor of one row per example, got tuple"),
+    "one number": (lambda: fit(Mean(), X, Y), r"one row per example, got shape \[\]"),
 }
 
 
@@ -231,9 +235,26 @@ class Tuple(nn.Linear):
         return (super().forward(inputs),)
 
 
+class Mean(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 2)
+
+    def forward(self, inputs):
+        return super().forward(inputs).mean()
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_refuses_examples_that_cannot_be_trained_on(name, monkeypatch):
     monkeypatch.setattr("jaxtyping.config.jaxtyping_disable", True)
     make, text = WRONG[name]
     with pytest.raises(InvalidInputError, match=text):
         make()
+
+
+def test_a_refusal_leaves_the_network_as_it_was():
+    network = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).train()
+    network[1].eval()  # a part that its owner has frozen
+    with pytest.raises(InvalidInputError, match="from 0 to below 2"):
+        fit(network, X, Y + 1)
+    assert [module.training for module in network.modules()] == [True, True, False, True]
+    assert network[1].num_batches_tracked == 0

@@ -3,9 +3,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from widemargin.zoo import RunConfig, Study, Zoo, train_zoo
+from widemargin.zoo.execution import one_torch_thread
 
 SMALL = {
     "data": {"name": "digits", "num_train": 60},
@@ -29,10 +29,8 @@ def nested(**options: Any) -> dict[str, Any]:
 @pytest.fixture(scope="package", autouse=True)
 def _one_torch_thread() -> Iterator[None]:
     """Tiny networks on a busy machine wait for their second thread most of the time."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
+    with one_torch_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

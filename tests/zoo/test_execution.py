@@ -327,7 +327,9 @@ def test_shares_together_are_the_whole_zoo(tmp_path: Path, small_study: MakeStud
 
 
 def test_a_store_that_there_is_not_is_refused(small_study: MakeStudy) -> None:
-    message = r"nowhere://zoo must be a folder, or an address that fsspec knows, but: Unsupported filesystem: 'nowhere'"
+    message = (
+        r"nowhere://zoo must be a folder, or an address that fsspec knows, but: Unsupported filesystem: 'nowhere'"
+    )
     with pytest.raises(InvalidInputError, match=message):
         train_zoo(small_study(), "nowhere://zoo", jobs=1)
 

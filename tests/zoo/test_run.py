@@ -13,6 +13,7 @@ from widemargin.zoo import RunConfig, Zoo, carry_out, load_trained, measurements
 
 MakeConfig = Callable[..., RunConfig]
 NIN = {"name": "nin", "width": 4 / 192, "strides": [2, 2, 2]}
+RESNETS = [{"name": "resnet20", "width": 0.125}, {"name": "resnet32", "width": 0.125, "norm": "group"}]
 FILES = {"config.json", "history.jsonl", "initial.safetensors", "result.json", "weights.safetensors"}
 
 
@@ -56,7 +57,7 @@ def test_a_result_says_what_was_measured_and_with_what(zoo: Zoo, small_config: M
     assert result["versions"] == {"widemargin": __version__, "torch": torch.__version__}
 
 
-@pytest.mark.parametrize("network", [{"name": "mlp", "hidden": [12, 12, 12], "batch_norm": True}, NIN])
+@pytest.mark.parametrize("network", [{"name": "mlp", "hidden": [12, 12, 12], "batch_norm": True}, NIN, *RESNETS])
 def test_a_loaded_network_reproduces_what_was_recorded_to_the_bit(
     zoo: Zoo, small_config: MakeConfig, network: dict[str, object]
 ) -> None:

@@ -96,6 +96,41 @@ def test_making_runs_leaves_the_base_as_it_is() -> None:
     assert study.base == base
 
 
+@pytest.mark.parametrize(
+    ("network", "sentence"),
+    [
+        ({"name": "resnet20", "norm": "group"}, "unknown key 'network.norm'. Check its spelling and its place."),
+        ({"name": "resnet32", "norm": "layer"}, "network.norm: input should be 'batch' or 'group', got 'layer'."),
+        (
+            {"name": "resnet20", "width": 0.06},
+            "network.width: input should be greater than or equal to 0.0625, got 0.06.",
+        ),
+        (
+            {"name": "resnet32", "width": 0.06},
+            "network.width: input should be greater than or equal to 0.0625, got 0.06.",
+        ),
+    ],
+)
+def test_residual_networks_have_their_own_options(network: dict[str, Any], sentence: str) -> None:
+    study = Study(name="s", base={"data": {"name": "digits"}, "network": network})
+    with pytest.raises(StudyError) as caught:
+        study.runs()
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("name", ["nin", "resnet20", "resnet32"])
+def test_networks_for_images_need_images(name: str) -> None:
+    study = Study(name="s", base={"data": {"name": "rings"}, "network": {"name": name}})
+    with pytest.raises(StudyError, match=f"network {name} needs images, and rings has none"):
+        study.runs()
+
+
+@pytest.mark.parametrize("name", ["nin", "resnet20", "resnet32"])
+def test_networks_for_images_are_trained_alone(name: str) -> None:
+    study = Study(name="s", base={"data": {"name": "digits"}, "network": {"name": name}})
+    assert [run.stack_key for run in study.runs()] == [None]
+
+
 def test_defaults_are_resolved() -> None:
     minimal = RunConfig.model_validate({"data": {"name": "digits"}, "network": {"name": "mlp"}})
     spelled_out = RunConfig.model_validate(
@@ -215,12 +250,17 @@ def test_names_the_line_of_a_fault_in_the_frame(refused: Refused, text: str, lin
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
-        ("data.name", "cifar", "input should be 'digits', 'rings' or 'swiss-roll', got 'cifar'."),
+        (
+            "data.name",
+            "cifar",
+            "must be one of digits, rings, swiss-roll, cifar10, cifar100, svhn, fashion-mnist, mnist, or owner/name, "
+            "got 'cifar'.",
+        ),
         ("data.num_train", "5", "must be from 10 (one of each class) to 1000 (all of digits), got 5."),
         ("data.num_train", "1001", "must be from 10 (one of each class) to 1000 (all of digits), got 1001."),
         ("data.label_corruption", "1.5", "input should be less than or equal to 1, got 1.5."),
         ("data.seed", "-1", "input should be greater than or equal to 0, got -1."),
-        ("network.name", "resnet", "must be one of 'nin', 'mlp', got 'resnet'."),
+        ("network.name", "resnet", "must be one of 'nin', 'mlp', 'resnet20', 'resnet32', got 'resnet'."),
         ("network.dropout", "1.5", "input should be less than 1, got 1.5."),
         ("network.dropout", ".nan", "input should be a finite number, got nan."),
         ("network.hidden", "[]", "tuple should have at least 1 item after validation, not 0, got []."),

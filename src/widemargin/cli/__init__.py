@@ -15,8 +15,8 @@ from rich.table import Table
 from widemargin import __version__
 from widemargin.cli.landscape import basin, landscape, poison
 from widemargin.cli.output import print_json, status, steps_bar
-from widemargin.cli.targets import Data, Target, Weights, one_sentence, trained_target
-from widemargin.cli.zoo import Jobs, ZooFolder, existing_zoo, train_study, zoo_app
+from widemargin.cli.targets import Data, Target, Weights, one_sentence, together, trained_target
+from widemargin.cli.zoo import Device, Jobs, ZooFolder, existing_zoo, train_study, zoo_app
 from widemargin.errors import InvalidInputError, WidemarginError
 
 if TYPE_CHECKING:
@@ -174,17 +174,25 @@ def measure(
     data: Data = None,
     layers: Annotated[str, typer.Option(help="auto, or layer names and globs, separated by commas.")] = "auto",
     norm: Annotated[float, typer.Option(help="The p of the norm that distances are measured in.")] = 2.0,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure the margin distribution of one trained network on its training data."""
+    """Measure the margin distribution of one trained network on its training data.
+
+    Under torchrun --nproc-per-node N -m widemargin measure … the processes share the work.
+    """
     from widemargin.margins import margin_distribution
     from widemargin.measures import performance
+    from widemargin.zoo import Resources
 
-    trained = trained_target(target, weights, data)
     wanted = layers if layers == "auto" else [name.strip() for name in layers.split(",") if name.strip()]
-    with one_sentence():
-        distribution = margin_distribution(trained, wanted, norm)
-        train = performance(trained)
+    with together() as is_first:
+        trained = trained_target(target, weights, data)
+        trained.network.to(Resources(device=device).torch_device)
+        with one_sentence():
+            distribution = margin_distribution(trained, wanted, norm)
+            train = performance(trained)
+            test = None if trained.test_data is None else performance(trained, "test")
     answer: dict[str, Any] = {
         "target": target,
         "num_examples": distribution.num_examples,
@@ -198,9 +206,10 @@ def measure(
         "total_variation": dict(zip(distribution.layers, distribution.total_variation.tolist(), strict=True)),
         "signature": distribution.signature(),
     }
-    if trained.test_data is not None:
-        test = performance(trained, "test")
+    if test is not None:
         answer |= {"test_accuracy": test.accuracy, "gap": train.accuracy - test.accuracy}
+    if not is_first:
+        return
     if as_json:
         print_json(answer)
     else:

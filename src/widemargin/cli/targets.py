@@ -1,6 +1,7 @@
 """What commands are about: a run's folder or a user's own network, with its data."""
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from widemargin.trained_model import TrainedModel
     from widemargin.training import Poison
 
-__all__ = ["Data", "Target", "Weights", "one_sentence", "poison_of", "said", "trained_target"]
+__all__ = ["Data", "Target", "Weights", "one_sentence", "poison_of", "said", "together", "trained_target"]
 
 Target = Annotated[str, typer.Argument(help="A run's folder, or module:factory of a network.", show_default=False)]
 Weights = Annotated[Path | None, typer.Option(help="Parameters of the network, as .safetensors.")]
@@ -36,6 +37,23 @@ def one_sentence() -> Iterator[None]:
         raise
     except Exception as error:
         raise InvalidInputError(f"the network must take the data, but: {said(error)}") from error
+
+
+@contextmanager
+def together() -> Iterator[bool]:
+    """Join the other processes of a ``torchrun``, if there is one; yield whether this one speaks for all."""
+    import torch
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield True
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield torch.distributed.get_rank() == 0
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def trained_target(target: str, weights: Path | None, data: str | None) -> "TrainedModel":
@@ -83,7 +101,7 @@ def poison_of(target: str, data: str | None, poison_data: str | None, factor: fl
 
     from widemargin.data import DATASETS, load
     from widemargin.training import Poison
-    from widemargin.zoo import Run, examples_of
+    from widemargin.zoo import Run, examples_of_run
 
     if poison_data is not None:
         source, _ = _data(poison_data)
@@ -91,7 +109,7 @@ def poison_of(target: str, data: str | None, poison_data: str | None, factor: fl
             raise InvalidInputError("--poison-data must be one pair of tensors (inputs, labels).")
         return Poison(factor, num_examples, source)
     if Path(target).is_dir():
-        examples = examples_of(Run(Path(target)).config)
+        examples = examples_of_run(Run(Path(target)))
     elif data is not None and data in DATASETS:
         examples = load(data)
     else:

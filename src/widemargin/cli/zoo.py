@@ -14,11 +14,12 @@ from widemargin.errors import InvalidInputError, RunError
 if TYPE_CHECKING:
     from widemargin.zoo import Study, Zoo
 
-__all__ = ["Jobs", "ZooFolder", "existing_zoo", "train_study", "zoo_app"]
+__all__ = ["Device", "Jobs", "ZooFolder", "existing_zoo", "train_study", "zoo_app"]
 
 zoo_app = typer.Typer(help="Train zoos of networks and see how far they are.", no_args_is_help=True)
 
 Jobs = Annotated[int, typer.Option(help="Runs at once, each in a process of its own; -1: one per core.")]
+Device = Annotated[str, typer.Option(help="auto: a CUDA device where there is one; or cpu, cuda, cuda:1.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standard output.")]
 ZooFolder = Annotated[
     str, typer.Argument(help="Folder of a zoo, or its address on a store such as s3://….", show_default=False)
@@ -29,6 +30,16 @@ ZooFolder = Annotated[
 def train(
     study: Annotated[str, typer.Argument(help="A study's YAML file, or the name of one that ships.")],
     out: Annotated[str, typer.Option(help="Folder of the zoo, or an address such as s3://….", show_default=False)],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="The images: a folder of Parquet files or images, an .npz, or a hub name; default: the hub."
+        ),
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="An .npz of training labels, where the study names some.")
+    ] = None,
+    device: Device = "auto",
     jobs: Jobs = -1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each run.")] = 1,
     shard: Annotated[
@@ -43,7 +54,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train every network of a study; stopped anyhow, the same command goes on where it was."""
-    from widemargin.zoo import load_study, zoo_status
+    from widemargin.data import Sources
+    from widemargin.zoo import Resources, load_study, zoo_status
     from widemargin.zoo.cost import shares
 
     if backend not in ("local", "ray"):
@@ -62,6 +74,7 @@ def train(
         address=address,
         gpus_per_run=gpus_per_run,
         retry_failed=retry_failed,
+        resources=Resources(Sources(data, labels), device),
     )
     _print_status(zoo, as_json)
     own = {config.key for config in shares(wanted.runs(), num_shares)[index - 1]}

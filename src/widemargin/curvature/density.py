@@ -49,6 +49,35 @@ class SpectralDensity:
     num_products: int
     caveats: tuple[str, ...] = ()
 
+    @classmethod
+    def of(
+        cls, product: CurvatureProduct, *, num_probes: int, num_steps: int, max_exact: int, seed: int
+    ) -> "SpectralDensity":
+        """Return the density of a matrix's eigenvalues; call it while the network is borrowed.
+
+        Args:
+            product: The matrix.
+            num_probes: How many random probes the density is averaged over.
+            num_steps: How many Lanczos steps, hence nodes, each probe is given.
+            max_exact: Up to so many parameters that move, the eigenvalues themselves are computed.
+            seed: Seed of the probes.
+
+        Raises:
+            InvalidInputError: Fewer than two probes or steps; and what :class:`CurvatureProduct` raises.
+        """
+        if num_probes < 2 or num_steps < 2:
+            raise InvalidInputError(
+                f"num_probes and num_steps must be at least 2, got {num_probes} and {num_steps}. Errors come from "
+                "the differences between probes and between steps."
+            )
+        num_free = int(product.is_free.sum())
+        if is_exact := num_free <= max_exact:
+            nodes = torch.linalg.eigvalsh(product.dense()).cpu().numpy()[None]
+            fine = coarse = nodes, np.full_like(nodes, 1 / num_free)
+        else:
+            fine, coarse = _quadratures(product, num_probes, num_steps, seed)
+        return cls(*fine, *coarse, num_free, is_exact, product.num_products, product.caveats)
+
     def integral(self, function: Callable[[Doubles], Doubles]) -> Estimate:
         """Return Σ f(λ) over all eigenvalues: the trace of f(H).
 
@@ -143,24 +172,14 @@ def spectral_density(
         >>> f"log det(1 + H) = log {np.exp(density.integral(np.log1p).value):.2f}"
         'log det(1 + H) = log 65.00'
     """
-    if num_probes < 2 or num_steps < 2:
-        raise InvalidInputError(
-            f"num_probes and num_steps must be at least 2, got {num_probes} and {num_steps}. Errors come from the "
-            "differences between probes and between steps."
-        )
     with trained.borrowed(), torch.no_grad():
-        product = CurvatureProduct.normalized(trained, matrix, normalization)
-        is_free = product.is_free
-        num_free = int(is_free.sum())
-        is_exact = num_free <= min(num_probes * num_steps, MAX_DENSE)
-        if is_exact:
-            dense = product(product.unit_vectors())[:, is_free]
-            nodes = torch.linalg.eigvalsh((dense + dense.T) / 2).cpu().numpy()[None]
-            weights = np.full_like(nodes, 1 / num_free)
-            fine = coarse = nodes, weights
-        else:
-            fine, coarse = _quadratures(product, num_probes, num_steps, seed)
-    return SpectralDensity(*fine, *coarse, num_free, is_exact, product.num_products, product.caveats)
+        return SpectralDensity.of(
+            CurvatureProduct.normalized(trained, matrix, normalization),
+            num_probes=num_probes,
+            num_steps=num_steps,
+            max_exact=min(num_probes * num_steps, MAX_DENSE),
+            seed=seed,
+        )
 
 
 def _quadratures(

@@ -9,16 +9,13 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from widemargin.curvature.lanczos import KrylovSpace
+from widemargin.curvature.lanczos import largest_eigenpairs
 from widemargin.curvature.products import CurvatureProduct, Matrix
 from widemargin.errors import InvalidInputError
 from widemargin.parameters import Normalization
 from widemargin.trained_model import TrainedModel
 
 __all__ = ["Eigenvalues", "top_eigenvalues"]
-
-SMALL = 32
-"""Up to so many dimensions the space is searched completely, which finds eigenvalues that occur more than once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,18 +94,10 @@ def top_eigenvalues(
         if not 0 < tolerance < 1:
             raise InvalidInputError(f"tolerance must be between 0 and 1, got {tolerance}. 1e-3 is a thousandth.")
         generator = torch.Generator().manual_seed(seed)
-        capacity = min(num_free, max(2 * num + 10, 40))
-        krylov = KrylovSpace(product, capacity, generator)
-        has_converged = False
-        while not has_converged and product.num_products < max_products:
-            if krylov.size == capacity:
-                krylov.shrink(num + (capacity - num) // 2)
-            krylov.expand()
-            values, coordinates, residuals = krylov.eigenpairs(num)
-            is_good = residuals <= tolerance * values.abs() + krylov.noise
-            is_searched = krylov.size == num_free or (krylov.size >= num and num_free > SMALL)
-            has_converged = is_searched and bool(is_good.all())
-        vectors = coordinates.to(product.is_free.device) @ krylov.vectors
+        values, vectors, residuals, is_good = largest_eigenpairs(
+            product, num, tolerance=tolerance, max_products=max_products, generator=generator
+        )
+    has_converged = bool(is_good.all())
     caveats = product.caveats
     if not has_converged:
         worst = float((residuals / values.abs()).max())

@@ -1,12 +1,33 @@
 """Lanczos's method: a symmetric matrix as it is seen from a growing Krylov space."""
 
+from typing import Protocol, runtime_checkable
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from widemargin.curvature.products import CurvatureProduct
+from widemargin.parameters import ParameterSpace
 
-__all__ = ["KrylovSpace"]
+__all__ = ["KrylovSpace", "SymmetricMap", "largest_eigenpairs"]
+
+SMALL = 32
+"""Up to so many dimensions the space is searched completely, which finds eigenvalues that occur more than once."""
+
+
+@runtime_checkable  # tests check annotations
+class SymmetricMap(Protocol):
+    """A symmetric matrix that is known by its products with vectors."""
+
+    @property
+    def space(self) -> ParameterSpace:
+        """The flat vectors that are multiplied."""
+
+    @property
+    def is_free(self) -> Bool[Tensor, " parameters"]:
+        """Which parameters move; vectors and products are 0 elsewhere."""
+
+    def __call__(self, vectors: Float[Tensor, "*vectors parameters"]) -> Float[Tensor, "*vectors parameters"]:
+        """Return the products, in the shape and precision of the vectors."""
 
 
 class KrylovSpace:
@@ -31,7 +52,7 @@ class KrylovSpace:
 
     def __init__(
         self,
-        product: CurvatureProduct,
+        product: SymmetricMap,
         capacity: int,
         generator: torch.Generator,
         start: Float[Tensor, " parameters"] | None = None,
@@ -102,3 +123,34 @@ class KrylovSpace:
             vector -= part @ self.vectors
             coordinates += part
         return coordinates
+
+
+def largest_eigenpairs(
+    product: SymmetricMap, num: int, *, tolerance: float, max_products: int, generator: torch.Generator
+) -> tuple[
+    Float[Tensor, " {num}"], Float[Tensor, "{num} parameters"], Float[Tensor, " {num}"], Bool[Tensor, " {num}"]
+]:
+    """Return the largest eigenvalues, unit eigenvectors, residuals, and which of them are within the tolerance.
+
+    Stops at the first product after which all are, or are within the rounding of the network's precision.
+
+    Args:
+        product: The matrix.
+        num: How many, up to the number of parameters that move.
+        tolerance: Largest residual that is good enough, relative to its eigenvalue.
+        max_products: When to stop whatever was found, ``num`` or more.
+        generator: Draws the vector to start from.
+    """
+    num_free = int(product.is_free.sum())
+    capacity = min(num_free, max(2 * num + 10, 40))
+    krylov = KrylovSpace(product, capacity, generator)
+    for _ in range(max_products):
+        if krylov.size == capacity:
+            krylov.shrink(num + (capacity - num) // 2)
+        krylov.expand()
+        values, coordinates, residuals = krylov.eigenpairs(num)
+        is_searched = krylov.size == num_free or (krylov.size >= num and num_free > SMALL)
+        is_good = (residuals <= tolerance * values.abs() + krylov.noise) & is_searched
+        if is_good.all():
+            break
+    return values, coordinates.to(product.is_free.device) @ krylov.vectors, residuals, is_good

@@ -18,6 +18,9 @@ __all__ = ["CurvatureProduct", "Matrix"]
 Matrix: TypeAlias = Literal["hessian", "gauss-newton"]
 """The Hessian, or JᵀH_loss J with J the Jacobian of the logits and H_loss the Hessian of the loss in the logits."""
 
+ROWS_AT_ONCE = 256
+"""Rows of a whole matrix that are computed in one call: as many copies of a vector are held a few times."""
+
 KEPT_BYTES = 2**30
 """Autograd graphs up to this size stay in memory between products; larger ones are made anew for each call."""
 
@@ -107,8 +110,7 @@ class CurvatureProduct:
             return product
         groups = product.space.groups(product.space.flat(product._leaves), normalization)
         product.scale = groups.norms.double()
-        if groups.num_zero:
-            product.caveats += (f"{groups.num_zero} {normalization}s are 0: they stay fixed, as biases do.",)
+        product.caveats += groups.caveats
         return product
 
     @property
@@ -123,10 +125,12 @@ class CurvatureProduct:
             return self.scale != 0
         return torch.ones(self.num_parameters, dtype=torch.bool, device=next(iter(self._leaves.values())).device)
 
-    def unit_vectors(self) -> Float[Tensor, "free parameters"]:
-        """Return one unit vector for each free parameter."""
-        is_free = self.is_free
-        return torch.eye(len(is_free), dtype=torch.float64, device=is_free.device)[is_free]
+    def dense(self) -> Float[Tensor, "free free"]:
+        """Return the whole matrix among the parameters that move, in float64; as many products as it has rows."""
+        free = self.is_free.nonzero().squeeze(1)
+        units = (nn.functional.one_hot(some, self.num_parameters) for some in torch.split(free, ROWS_AT_ONCE))
+        rows = torch.cat([self(some.double())[:, free] for some in units])
+        return (rows + rows.T) / 2
 
     def signs(self, num: int, generator: torch.Generator) -> Float[Tensor, "{num} parameters"]:
         """Return probes of random signs for the free parameters, 0 for the others."""

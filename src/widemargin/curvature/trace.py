@@ -120,7 +120,7 @@ def _diagonals(
     is_free = product.is_free
     if is_free.sum() <= PRODUCTS_PER_PROBE * num_probes:
         exact = torch.zeros(len(is_free), dtype=torch.float64, device=is_free.device)
-        exact[is_free] = product(product.unit_vectors())[:, is_free].diagonal()
+        exact[is_free] = product.dense().diagonal()
         return exact, None
     generator = torch.Generator().manual_seed(seed)
     directions = torch.linalg.qr(product(product.signs(num_probes, generator)).T).Q.T

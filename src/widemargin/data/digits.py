@@ -2,7 +2,8 @@
 
 import torch
 
-from widemargin.data.classification_data import ClassificationData, standardized_images
+from widemargin.data.classification_data import ClassificationData
+from widemargin.data.images import standardized_images
 
 __all__ = ["digits"]
 

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from widemargin.errors import InvalidInputError
 from widemargin.landscape.crossings import check_search, first_crossings, loss_at_minimum
-from widemargin.landscape.directions import Directions, checked_direction
+from widemargin.landscape.directions import Directions, checked_directions
 from widemargin.landscape.evaluation import BatchNormStatistics, Evaluation
 from widemargin.parameters import Normalization
 from widemargin.results import Estimate
@@ -143,6 +142,7 @@ def basin_radii(
     Source: Huang et al. 2019 (arXiv 1906.03291), section 5.
 
     Example:
+        >>> import torch
         >>> net = torch.nn.Linear(1, 2, bias=False)
         >>> _ = net.weight.data.copy_(torch.tensor([[2.0], [0.0]]))
         >>> trained = TrainedModel(
@@ -158,22 +158,23 @@ def basin_radii(
     with trained.borrowed() as network:
         evaluation = Evaluation(trained, batch_norm=batch_norm)
         draw: Callable[[Sequence[int]], Tensor]
-        zero: tuple[str, ...] = ()
+        caveats: tuple[str, ...] = ()
         if directions is None:
             random = Directions.around(network, normalization, seed=seed)
-            draw, num_free = random.stacked, random.groups.num_free
-            if random.groups.num_zero:
-                zero = (f"{random.groups.num_zero} {normalization}s are 0: they stay fixed, as biases do.",)
+            draw, num_free, caveats = random.stacked, random.groups.num_free, random.groups.caveats
         else:
-            own = _checked(directions, evaluation)
+            if len(directions) == 0:
+                raise InvalidInputError("directions must hold one direction or more, got none.")
+            own = checked_directions(directions, evaluation.space, evaluation.center)
             draw, num_free = own.__getitem__, int((own != 0).any(dim=0).sum())
             num_directions = len(own)
+        loss = loss_at_minimum(evaluation, cutoffs)
         found = first_crossings(
             evaluation,
             lambda indices: (draw(list(indices)), np.full(len(indices), cap)),
             num_directions=num_directions,
             cutoffs=cutoffs,
-            loss=(loss := loss_at_minimum(evaluation, cutoffs)),
+            loss=loss,
             precision=precision,
         )
     return BasinRadii(
@@ -187,14 +188,5 @@ def basin_radii(
         seed if directions is None else None,
         evaluation.num_evaluations,
         found.num_not_finite,
-        zero + found.caveats,
+        caveats + found.caveats,
     )
-
-
-def _checked(directions: Tensor | Sequence[Mapping[str, Tensor]], evaluation: Evaluation) -> Tensor:
-    if len(directions) == 0:
-        raise InvalidInputError("directions must hold one direction or more, got none.")
-    stacked = torch.stack([checked_direction(direction, evaluation.space) for direction in directions])
-    if not bool((torch.isfinite(stacked).all(dim=1) & (stacked != 0).any(dim=1)).all()):
-        raise InvalidInputError("directions must be finite and not all 0, so that the network moves along them.")
-    return stacked.to(evaluation.center)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from widemargin.errors import InvalidInputError
-from widemargin.landscape.evaluation import BatchNormStatistics, Evaluation, PointValues
+from widemargin.landscape.evaluation import BatchNormStatistics, Evaluation, Losses, PointValues
 from widemargin.landscape.slices import Slice
 from widemargin.parameters import ParameterSpace
 from widemargin.trained_model import TrainedModel
@@ -23,7 +23,7 @@ Doubles: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Interpolation:
+class Interpolation(Losses):
     """The loss at (1 − c) · first + c · second.
 
     Attributes:
@@ -43,11 +43,6 @@ class Interpolation:
     batch_norm: BatchNormStatistics
     num_evaluations: int
     caveats: tuple[str, ...]
-
-    @property
-    def num_not_finite(self) -> int:
-        """How many losses are NaN or infinite."""
-        return int((~np.isfinite(self.losses)).sum())
 
     @property
     def barrier(self) -> float:

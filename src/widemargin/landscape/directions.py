@@ -1,6 +1,6 @@
 """Directions in parameter space: drawn from a seed when they are needed, never stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from widemargin.errors import InvalidInputError
 from widemargin.parameters import Normalization, ParameterGroups, ParameterSpace
 
-__all__ = ["Directions", "checked_direction"]
+__all__ = ["Directions", "checked_direction", "checked_directions"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,6 @@ class Directions:
     Attributes:
         space: The parameters that the directions run through.
         groups: Which norm each parameter is measured by.
-        normalization: In which units steps are.
         seed: Direction k follows from the seed and k alone, whatever else is drawn.
 
     Source: Li et al. 2018 (arXiv 1712.09913), section 4.
@@ -38,7 +37,6 @@ class Directions:
 
     space: ParameterSpace
     groups: ParameterGroups
-    normalization: Normalization
     seed: int
 
     @classmethod
@@ -49,19 +47,19 @@ class Directions:
             InvalidInputError: An unknown normalization, or nothing that it could move.
         """
         space = ParameterSpace.of(network)
-        return cls(space, space.groups(space.flat(network), normalization), normalization, seed)
+        return cls(space, space.groups(space.flat(network), normalization), seed)
 
     def stacked(self, indices: Sequence[int]) -> Float[Tensor, "directions parameters"]:
         """Return the directions with these numbers, one a row."""
         norms = self.groups.norms
         drawn = torch.stack([_gaussian(len(norms), self.seed, index) for index in indices]).to(norms)
-        if self.normalization == "none":
+        if self.groups.normalization == "none":
             of_unit_length: Tensor = drawn / drawn.norm(dim=1, keepdim=True)
             return of_unit_length
         parts = drawn.split_with_sizes(self.space.sizes, dim=1)
         lengths = []
         for part, shape in zip(parts, self.space.shapes, strict=True):
-            num_groups = shape[0] if self.normalization == "filter" and len(shape) >= 2 else 1
+            num_groups = shape[0] if self.groups.normalization == "filter" and len(shape) >= 2 else 1
             rows = part.reshape(len(indices), num_groups, -1)
             lengths.append(rows.norm(dim=2, keepdim=True).expand_as(rows).flatten(1))
         directions: Tensor = drawn / torch.cat(lengths, dim=1) * norms
@@ -94,6 +92,23 @@ def checked_direction(
                 f"{shapes[0]} and the direction {shapes[1]}."
             )
     return space.flat(direction)
+
+
+def checked_directions(
+    directions: Iterable[Tensor | Mapping[str, Tensor]], space: ParameterSpace, center: Float[Tensor, " parameters"]
+) -> Float[Tensor, "directions parameters"]:
+    """Return a user's directions, one or more, as rows in the device and precision of the center.
+
+    Raises:
+        InvalidInputError: One does not fit the network, is not finite, or is 0.
+    """
+    flat = torch.stack([checked_direction(direction, space).to(center) for direction in directions])
+    if not bool((flat.isfinite().all(dim=1) & (flat != 0).any(dim=1)).all()):
+        raise InvalidInputError(
+            "a direction must be finite and not all 0, so that the network moves along it. Look at what it was "
+            "computed from."
+        )
+    return flat
 
 
 def _gaussian(num: int, seed: int, index: int) -> Tensor:

@@ -25,7 +25,7 @@ from widemargin.trained_model import (
     two_logits,
 )
 
-__all__ = ["BatchNormStatistics", "Evaluation", "PointValues"]
+__all__ = ["BatchNormStatistics", "Evaluation", "Losses", "PointValues"]
 
 Doubles: TypeAlias = NDArray[np.float64]
 BatchNormStatistics: TypeAlias = Literal["kept", "re-estimated"]
@@ -34,15 +34,25 @@ HELD_BYTES = 2**28
 """Data up to this size is read once and held; larger data is read again for every pass."""
 
 FLOATS_AT_ONCE = 2**20
-"""Points are taken at once until their largest activations reach this: what a core's cache holds."""
-
+"""Points are taken at once until their largest activations reach this, or their parameters eight times as much."""
 
 WORTH_VECTORIZING = 4
 """Fewer points are quicker one by one."""
 
 
+class Losses:
+    """What holds losses, some of which may not be finite."""
+
+    losses: Float[Doubles, "..."]
+
+    @property
+    def num_not_finite(self) -> int:
+        """How many losses are NaN or infinite."""
+        return int((~np.isfinite(self.losses)).sum())
+
+
 @dataclass(frozen=True, eq=False)
-class PointValues:
+class PointValues(Losses):
     """Mean loss and accuracy [share] at points of parameter space, over one split of the data."""
 
     losses: Float[Doubles, " points"]
@@ -175,10 +185,12 @@ class Evaluation:
     def _look(self) -> int:
         """Check the first outputs, hold data that is small, and return the size of the largest activation."""
         sizes = [0]
-        hooks = [
-            module.register_forward_hook(lambda *call: sizes.append(call[2].numel() if _is_tensor(call[2]) else 0))
-            for module in self.trained.network.modules()
-        ]
+
+        def look(module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                sizes.append(output.numel())
+
+        hooks = [module.register_forward_hook(look) for module in self.trained.network.modules()]
         held: list[tuple[Batch, Tensor]] | None = []
         num_bytes = 0
         try:
@@ -212,10 +224,6 @@ def _chunks(num: int, size: int) -> list[int]:
 
 def _has_statistics(module: nn.Module) -> bool:
     return isinstance(module, _BatchNorm) and module.running_mean is not None
-
-
-def _is_tensor(output: object) -> bool:
-    return isinstance(output, Tensor)
 
 
 def _num_bytes(batch: Batch) -> int:

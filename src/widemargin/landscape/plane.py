@@ -75,9 +75,8 @@ def trajectory_plane(trained: TrainedModel, points: Sequence[Direction]) -> Plan
     space = ParameterSpace.of(trained.network)
     center = space.flat(trained.network)
     flat = [checked_direction(_parameters_of(point, space), space).to(center) for point in points]
-    differences = (
-        torch.stack([*flat, center]) - center
-    )  # the network's own zeros keep a trajectory of no point defined
+    # The network's own zeros keep a trajectory of no point defined.
+    differences = torch.stack([*flat, center]) - center
     if not bool(differences.isfinite().all()):
         raise InvalidInputError("points of a trajectory must be finite, got NaN or infinity. Leave such moments out.")
     products = torch.zeros(len(differences), len(differences), dtype=torch.float64, device=center.device)

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal, TypeAlias
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-from torch import Tensor, nn
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from widemargin.curvature import CurvatureProduct
+from widemargin.curvature.lanczos import largest_eigenpairs
 from widemargin.errors import InvalidInputError
-from widemargin.parameters import Normalization, ParameterSpace
+from widemargin.parameters import ParameterGroups, ParameterSpace
 
 __all__ = ["MeanCurvature", "Preconditioner", "PreconditionerName", "coordinates", "damping"]
 
@@ -24,7 +24,8 @@ MAX_FULL = 5000
 NUM_PROBES = 32
 """Random probes for what is not known of a Hessian exactly."""
 
-ROWS_AT_ONCE = 256
+PRODUCTS_PER_EIGENVALUE, SPARE = 20, 20
+"""``"low-rank"`` gives up after 20 products for each eigenvalue and for 20 more; usually two for each will do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,20 +45,29 @@ class MeanCurvature:
     at_minimum: CurvatureProduct
     at_ends: tuple[CurvatureProduct, ...] = ()
 
+    @property
+    def space(self) -> ParameterSpace:
+        """The flat vectors that are multiplied."""
+        return self.at_minimum.space
+
+    @property
+    def is_free(self) -> Bool[Tensor, " parameters"]:
+        """Which parameters move."""
+        return self.at_minimum.is_free
+
     def __call__(self, vectors: Float[Tensor, "*vectors parameters"]) -> Float[Tensor, "*vectors parameters"]:
         """Return the products with vectors."""
-        products = self.at_minimum(vectors)
-        if not self.at_ends:
-            return products
-        mean = torch.stack([product(vectors) for product in self.at_ends]).mean(dim=0)
-        return (2 * products + mean) / 3
+        return self._mean(lambda product: product(vectors))
 
     def dense(self) -> Float[Tensor, "free free"]:
         """Return the whole matrix among the parameters that move."""
-        units = self.at_minimum.unit_vectors()
-        chunks = [self(units[start : start + ROWS_AT_ONCE]) for start in range(0, len(units), ROWS_AT_ONCE)]
-        rows = torch.cat(chunks)[:, self.at_minimum.is_free]
-        return (rows + rows.T) / 2
+        return self._mean(lambda product: product.dense())
+
+    def _mean(self, of: Callable[[CurvatureProduct], Tensor]) -> Tensor:
+        if not self.at_ends:
+            return of(self.at_minimum)
+        at_ends = reduce(torch.add, map(of, self.at_ends)) / len(self.at_ends)
+        return (2 * of(self.at_minimum) + at_ends) / 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +105,7 @@ class Preconditioner:
         """
         if name not in KNOWN:
             raise InvalidInputError(f"preconditioner must be None or one of {', '.join(KNOWN)}, got {name!r}.")
-        is_free = curvature.at_minimum.is_free
+        is_free = curvature.is_free
         num_free = int(is_free.sum())
         known = KNOWN[name](curvature, rank, seed)
         log_rest, log_top = (-(part.clamp(min=0) + damping).log() / 2 for part in (known.rest, known.values))
@@ -129,38 +139,27 @@ def _diagonal(curvature: MeanCurvature, rank: int, seed: int) -> _Known:
 
 
 def _low_rank(curvature: MeanCurvature, rank: int, seed: int) -> _Known:
-    is_free = curvature.at_minimum.is_free
-    num_free = int(is_free.sum())
+    num_free = int(curvature.is_free.sum())
     if not 1 <= rank < num_free:
         raise InvalidInputError(
             f"rank must be from 1 to below the number of parameters that move ({num_free}), got {rank}."
         )
-
-    def multiplied(vector: np.ndarray) -> np.ndarray:
-        whole = torch.zeros(len(is_free), dtype=torch.float64, device=is_free.device)
-        whole[is_free] = torch.from_numpy(vector.ravel()).to(whole)
-        image: np.ndarray = curvature(whole)[is_free].cpu().numpy()
-        return image
-
-    operator = LinearOperator((num_free, num_free), matvec=multiplied, dtype=np.float64)
     generator = torch.Generator().manual_seed(seed)
-    start = curvature.at_minimum.signs(1, generator)[0, is_free].cpu().numpy()
+    values, vectors, _, is_good = largest_eigenpairs(
+        curvature, rank, tolerance=1e-6, max_products=PRODUCTS_PER_EIGENVALUE * (rank + SPARE), generator=generator
+    )
+    values, vectors = values.to(vectors)[is_good], vectors[is_good]
     caveats: tuple[str, ...] = ()
-    try:
-        values, columns = eigsh(operator, k=rank, which="LA", v0=start, tol=1e-6)
-    except ArpackNoConvergence as error:
-        values, columns = error.eigenvalues, error.eigenvectors
+    if len(values) < rank:
         caveats = (f"Only {len(values)} of {rank} eigenvalues converged; the preconditioner has that rank.",)
-    vectors = torch.zeros(len(values), len(is_free), dtype=torch.float64, device=is_free.device)
-    vectors[:, is_free] = torch.from_numpy(columns.T.copy()).to(vectors)
     probes = curvature.at_minimum.signs(NUM_PROBES, generator)
     outside = probes - (probes @ vectors.T) @ vectors
     mean = (outside * curvature(outside)).sum() / (outside**2).sum()
-    return _Known(mean.expand(len(is_free)), vectors, torch.from_numpy(values).to(vectors), caveats)
+    return _Known(mean.expand(len(curvature.is_free)), vectors, values, caveats)
 
 
 def _full(curvature: MeanCurvature, rank: int, seed: int) -> _Known:
-    is_free = curvature.at_minimum.is_free
+    is_free = curvature.is_free
     num_free = int(is_free.sum())
     if num_free > MAX_FULL:
         raise InvalidInputError(
@@ -179,17 +178,12 @@ KNOWN: Mapping[str, Callable[[MeanCurvature, int, int], _Known]] = {
 }
 
 
-def coordinates(network: nn.Module, normalization: Normalization) -> Float[Tensor, " parameters"]:
+def coordinates(groups: ParameterGroups) -> Float[Tensor, " parameters"]:
     """Return what a unit of each coordinate x is in parameters: θ = θ* + s ∘ x.
 
     A unit step in a uniformly random direction spreads evenly over the n coordinates; a filter of m weights gets a
     part of length √(m/n). With s = ‖filter‖ · √(n/m) it is moved by about its norm.
-
-    Raises:
-        InvalidInputError: An unknown normalization, or nothing that it could move.
     """
-    space = ParameterSpace.of(network)
-    groups = space.groups(space.flat(network), normalization)
     return groups.norms.double() * (groups.num_free / groups.sizes.double().clamp(min=1)).sqrt()
 
 

@@ -10,8 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from widemargin.errors import InvalidInputError
-from widemargin.landscape.directions import Directions, checked_direction
+from widemargin.landscape.directions import Directions, checked_directions
 from widemargin.landscape.evaluation import Evaluation, PointValues
 from widemargin.parameters import Normalization, ParameterSpace
 
@@ -52,13 +51,7 @@ class Slice:
         """
         space = ParameterSpace.of(network)
         center = space.flat(network)
-        flat = torch.stack([checked_direction(direction, space).to(center) for direction in directions])
-        if not bool((flat.isfinite().all(dim=1) & (flat != 0).any(dim=1)).all()):
-            raise InvalidInputError(
-                "a direction must be finite and not all 0, so that the network moves along it. Look at what it was "
-                "computed from."
-            )
-        return cls(center, flat)
+        return cls(center, checked_directions(directions, space, center))
 
     @classmethod
     def random(cls, network: nn.Module, num: int, normalization: Normalization, *, seed: int) -> "Slice":
@@ -68,10 +61,8 @@ class Slice:
             InvalidInputError: An unknown normalization, or nothing that it could move.
         """
         directions = Directions.around(network, normalization, seed=seed)
-        num_zero = directions.groups.num_zero
-        caveats = (f"{num_zero} {normalization}s are 0: they stay fixed, as biases do.",) if num_zero else ()
         center = directions.space.flat(network)
-        return cls(center, directions.stacked(range(num)), normalization, seed, caveats)
+        return cls(center, directions.stacked(range(num)), normalization, seed, directions.groups.caveats)
 
     def points(self, coordinates: Float[Doubles, "points directions"]) -> Float[Tensor, "points parameters"]:
         """Return the points of parameter space that coordinates stand for."""
@@ -94,8 +85,8 @@ class Slice:
     def caveats_on(self, evaluation: Evaluation, values: PointValues) -> tuple[str, ...]:
         """Return sentences on what does not move, is not finite, or was slow."""
         caveats = list(self.caveats)
-        if num_bad := int((~np.isfinite(values.losses)).sum()):
-            caveats.append(f"{num_bad} of {len(values.losses)} losses are NaN or infinite.")
+        if values.num_not_finite:
+            caveats.append(f"{values.num_not_finite} of {len(values.losses)} losses are NaN or infinite.")
         if evaluation.why_one_by_one:
             caveats.append(f"Points were evaluated one by one, as vmap cannot: {evaluation.why_one_by_one}")
         return tuple(caveats)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from widemargin.errors import InvalidInputError
-from widemargin.landscape.evaluation import BatchNormStatistics, Evaluation
+from widemargin.landscape.evaluation import BatchNormStatistics, Evaluation, Losses
 from widemargin.landscape.grid import Extent, grid_over
 from widemargin.landscape.plane import Plane
 from widemargin.landscape.slices import Direction, Slice, Units
@@ -24,7 +24,7 @@ Doubles: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Surface:
+class Surface(Losses):
     """What a network's loss does at center + x · first direction + y · second direction.
 
     Attributes:
@@ -52,11 +52,6 @@ class Surface:
     batch_norm: BatchNormStatistics
     num_evaluations: int
     caveats: tuple[str, ...]
-
-    @property
-    def num_not_finite(self) -> int:
-        """How many losses are NaN or infinite."""
-        return int((~np.isfinite(self.losses)).sum())
 
 
 def loss_surface(

@@ -30,7 +30,7 @@ from widemargin.parameters import Normalization
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel
 
-__all__ = ["BasinVolume", "basin_volume", "basin_volumes", "log_unit_ball"]
+__all__ = ["LN10", "BasinVolume", "basin_volume", "basin_volumes", "log_unit_ball"]
 
 Doubles: TypeAlias = NDArray[np.float64]
 
@@ -171,7 +171,8 @@ def basin_volume(
     with trained.borrowed() as network:
         evaluation = Evaluation(trained)
         loss = loss_at_minimum(evaluation, (cutoff,))
-        scale = coordinates(network, normalization)
+        groups = evaluation.space.groups(evaluation.center, normalization)
+        scale = coordinates(groups)
         product = CurvatureProduct(trained, scale=scale)
         random = Directions.around(network, "none", seed=seed)
         search = partial(first_crossings, evaluation, cutoffs=(cutoff,), loss=loss, precision=PRECISION)
@@ -198,14 +199,14 @@ def basin_volume(
     return _volume(
         found.radii[:, 0],
         found.is_censored[:, 0],
-        num_free=int(product.is_free.sum()),
+        num_free=groups.num_free,
         cap=cap,
         cutoff=cutoff,
         normalization=normalization,
         preconditioner=preconditioner,
         seed=seed,
         num_evaluations=evaluation.num_evaluations,
-        caveats=product.caveats + change.caveats + found.caveats,
+        caveats=groups.caveats + product.caveats + change.caveats + found.caveats,
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from widemargin.curvature import Eigenvalues, top_eigenvalues
 from widemargin.errors import InvalidInputError
-from widemargin.landscape.evaluation import BatchNormStatistics, Evaluation
+from widemargin.landscape.evaluation import BatchNormStatistics, Evaluation, Losses
 from widemargin.landscape.slices import Direction, Slice, Units
 from widemargin.parameters import Normalization, ParameterSpace
 from widemargin.trained_model import TrainedModel
@@ -22,7 +22,7 @@ Doubles: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class Walk(Losses):
     """What a network's loss does at center + c · direction.
 
     Attributes:
@@ -53,11 +53,6 @@ class Walk:
     num_evaluations: int
     num_products: int
     caveats: tuple[str, ...]
-
-    @property
-    def num_not_finite(self) -> int:
-        """How many losses are NaN or infinite."""
-        return int((~np.isfinite(self.losses)).sum())
 
 
 def walk_coefficients(num_frames: int = 203, reach: float = 0.25) -> Float[Doubles, " frames"]:

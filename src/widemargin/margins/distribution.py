@@ -4,21 +4,20 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 from upath import UPath
 
 from widemargin.errors import InvalidInputError, InvalidLogitsError, RunError
 from widemargin.layers import INPUT, NUM_HIDDEN_POINTS, choose_layers, tapped
 from widemargin.margins.signature import Fences, Keep, Statistics, summarized
 from widemargin.margins.total_variation import TotalVariation
+from widemargin.processes import gathered, own_share, place, refuse_shuffling
 from widemargin.trained_model import TrainedModel, checked_logits
 
 __all__ = ["MarginDistribution", "margin_distribution", "output_margins"]
@@ -199,9 +198,9 @@ def margin_distribution(
         raise InvalidInputError(f"epsilon must be 0, or positive with norm 2, got {epsilon} with norm {norm}.")
     dual = 1.0 if norm == torch.inf else torch.inf if norm == 1 else norm / (norm - 1)
     choice = choose_layers(trained, layers)
-    rank, num_processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    num_processes = place()[1]
     if num_processes > 1:
-        _refuse_shuffling(trained.train_data)
+        refuse_shuffling(trained.train_data)
     variations = [TotalVariation() for _ in choice.names]
     shapes: dict[str, torch.Size] = {}
     measured = _Rows(1 + len(choice.names))  # output margin and distances
@@ -210,9 +209,7 @@ def margin_distribution(
         was_searched = layers == "auto" and not hasattr(network, "margin_layers")
         caveats = _caveats(network, choice.names if was_searched else None)
         try:
-            for index, (batch, labels) in enumerate(trained.batches("train")):
-                if index % num_processes != rank:
-                    continue
+            for index, (batch, labels) in own_share(trained.batches("train")):
                 logits = checked_logits(trained.logits(batch), labels)
                 measured.are_probabilities &= _look_like_probabilities(logits)
                 score = output_margins(logits, labels)
@@ -298,17 +295,6 @@ def _look_like_probabilities(logits: Tensor) -> bool:
     return bool((logits >= 0).all()) and bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-3))
 
 
-def _refuse_shuffling(data: object) -> None:
-    if not isinstance(data, DataLoader) or isinstance(data.dataset, IterableDataset):
-        return
-    if not isinstance(data.sampler, SequentialSampler) or type(data.batch_sampler) not in (BatchSampler, type(None)):
-        raise InvalidInputError(
-            "on several processes train_data must come in the same order everywhere, got a DataLoader with a "
-            f"{type(data.sampler).__name__} and a {type(data.batch_sampler).__name__}. "
-            "Hand over a loader with shuffle=False."
-        )
-
-
 def _caveats(network: nn.Module, chosen: tuple[str, ...] | None) -> tuple[str, ...]:
     """Return what is to be said of a network, and of its layers where those were searched for."""
     caveats = []
@@ -355,16 +341,10 @@ class _Rows:
 
 def _gathered(measured: _Rows, problem: Exception | None) -> tuple[Doubles, bool]:
     """Return all rows in the order of the batches, and whether all saw probabilities; raise if a process failed."""
-    shares: list[Any] = [None] * dist.get_world_size()
-    failure = None if problem is None else f"{type(problem).__name__}: {problem}"
-    dist.all_gather_object(shares, (measured.batches, measured.table(), measured.are_probabilities, failure))
-    if problem is not None:
-        raise problem
+    shares = gathered((measured.batches, measured.table(), measured.are_probabilities), problem, "measuring margins")
     by_batch: dict[int, Doubles] = {}
-    for rank, (batches, table, _, failed) in enumerate(shares):
-        if failed is not None:
-            raise RuntimeError(f"process {rank} failed while measuring margins: {failed}")
+    for batches, table, _ in shares:
         ends = np.cumsum([num_rows for _, num_rows in batches])[:-1]
         by_batch |= {batch: rows for (batch, _), rows in zip(batches, np.split(table, ends), strict=False)}
     table = np.concatenate([by_batch[batch] for batch in sorted(by_batch)])
-    return table, all(seen for _, _, seen, _ in shares)
+    return table, all(seen for _, _, seen in shares)

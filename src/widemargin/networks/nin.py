@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the name everyone knows it by
 
 from widemargin.errors import InvalidInputError
+from widemargin.networks.same_padding import SameConv2d
 
 __all__ = ["NiN"]
 
@@ -19,8 +20,9 @@ class NiN(nn.Module):
     Each convolution has a bias, optional BatchNorm and a ReLU; dropout follows each block. Padding is
     TensorFlow's SAME: at stride 2 on an even size it pads right and bottom only.
 
-    Source: the paper's published code (Jiang et al. 2019); kernels are drawn from He's normal distribution,
-    a choice of ours.
+    Source: the paper's published code (Jiang et al. 2019). Ours are the kernels, drawn from He's normal distribution
+    where the code leaves TensorFlow's Glorot uniform one, and BatchNorm's epsilon of 1e-5 and momentum of .1, where
+    it leaves 1e-3 and TensorFlow's .99.
 
     Args:
         num_classes: How many classes there are.
@@ -79,7 +81,6 @@ class NiNBlock(nn.Module):
 
     def __init__(self, in_channels: int, num_filters: int, stride: int, *, batch_norm: bool, dropout: float) -> None:
         super().__init__()
-        self.stride = stride
         self.conv1 = _convolution(in_channels, num_filters, 3, stride, batch_norm=batch_norm)
         self.conv2 = _convolution(num_filters, num_filters, 1, 1, batch_norm=batch_norm)
         self.conv3 = _convolution(num_filters, num_filters, 1, 1, batch_norm=batch_norm)
@@ -87,23 +88,13 @@ class NiNBlock(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the block's activations."""
-        padded = F.pad(
-            images,
-            (*_same_padding(images.shape[3], self.stride), *_same_padding(images.shape[2], self.stride)),
-        )
-        hidden = F.relu(self.conv2(F.relu(self.conv1(padded))))
+        hidden = F.relu(self.conv2(F.relu(self.conv1(images))))
         activations: Tensor = self.dropout(F.relu(self.conv3(hidden)))
         return activations
 
 
 def _convolution(in_channels: int, num_filters: int, size: int, stride: int, *, batch_norm: bool) -> nn.Sequential:
-    convolution = nn.Conv2d(in_channels, num_filters, size, stride)
+    convolution = SameConv2d(in_channels, num_filters, size, stride)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]  # Conv2d has a bias here
     return nn.Sequential(convolution, nn.BatchNorm2d(num_filters) if batch_norm else nn.Identity())
-
-
-def _same_padding(size: int, stride: int) -> tuple[int, int]:
-    """Return TensorFlow's SAME padding before and after, for a kernel of 3."""
-    total = max((-(-size // stride) - 1) * stride + 3 - size, 0)
-    return total // 2, total - total // 2

@@ -1,4 +1,4 @@
-"""What the explanation's figures share: axes, points, and numbers as the page's JSON takes them."""
+"""What the report's figures share: axes, points, and numbers as the page's JSON takes them."""
 
 import math
 from typing import Any, TypeAlias
@@ -8,12 +8,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from widemargin.figures.scales import round_values
 
-__all__ = ["STEP", "Figure", "layout_of", "log_ticks", "numbers", "scatter", "tick_text"]
+__all__ = ["LEGEND", "SEE_THROUGH", "STEP", "Figure", "layout_of", "log_ticks", "numbers", "scatter", "tick_text"]
 
 Figure: TypeAlias = dict[str, Any]
 
 STEP = "[filter norms]"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
+"""Above the axes, from the left."""
+
+SEE_THROUGH = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
+"""The page's own color is behind every figure."""
 
 
 def numbers(values: ArrayLike, digits: int = 4) -> list[Any]:
@@ -32,11 +39,10 @@ def layout_of(height: int, x: str, y: str, *, has_legend: bool = True, **options
     return {
         "height": height,
         "margin": {"l": 60, "r": 12, "t": 40 if has_legend else 8, "b": 50},
-        "paper_bgcolor": "rgba(0,0,0,0)",
+        **SEE_THROUGH,
         "showlegend": has_legend,
-        "plot_bgcolor": "rgba(0,0,0,0)",
         "hovermode": "closest",
-        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        "legend": dict(LEGEND),
         "xaxis": {"title": {"text": x}},
         "yaxis": {"title": {"text": y, "standoff": 8}},
         **options,

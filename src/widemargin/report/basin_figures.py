@@ -7,15 +7,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from widemargin.figures.colors import BADLY, NEITHER, WELL
+from widemargin.figures.colors import BADLY, NEITHER, NETWORK, WELL
 from widemargin.figures.scales import round_values
 from widemargin.report.axes import STEP, Figure, layout_of, log_ticks, numbers, scatter, tick_text
 from widemargin.report.explanation import FITS, Explanation, Minimum
 from widemargin.report.verdict import shown_cutoff
 
-__all__ = ["basin_figures"]
+__all__ = ["basin_figures", "pair_of"]
 
-NETWORKS = "#8580c8"
 NUM_BINS = 40
 
 
@@ -25,7 +24,7 @@ def basin_figures(explanation: Explanation) -> dict[str, Figure]:
     if explanation.good.radii is not None or explanation.bad.radii is not None:
         figures["why-radii"] = _radii_figure(explanation)
     if any(len(explanation.basins(cutoff)) for cutoff in explanation.cutoffs):
-        figures["why-radius-gap"] = _gap_figure(explanation, "mean_radius", f"mean radius {STEP} (log scale)")
+        figures["why-radius-gap"] = _gap_figure(explanation, "mean_radius", f"mean radius {STEP}", is_log=True)
         figures["why-volume-gap"] = _gap_figure(explanation, "log10_volume", "log₁₀ volume (lower bound)")
     return figures
 
@@ -33,15 +32,15 @@ def basin_figures(explanation: Explanation) -> dict[str, Figure]:
 def _rays_figure(explanation: Explanation) -> Figure:
     """Return the loss along many directions, one line a network that is broken between them, and each cutoff."""
     data, positive = [], [np.array(explanation.cutoffs)]
-    for minimum, name, color in _pair(explanation):
+    distances = explanation.good.ray_coefficients  # the bad one's too
+    for minimum, name, color in pair_of(explanation):
         losses = np.where(np.isfinite(minimum.ray_losses) & (minimum.ray_losses > 0), minimum.ray_losses, np.nan)
         positive.append(losses.ravel())
-        distances = np.where(minimum.ray_coefficients > 0, minimum.ray_coefficients, np.nan)
         x = [*numbers(distances), None] * len(losses)
         y = [value for ray in losses for value in (*numbers(ray), None)]
         line = {"color": color, "width": 1.2}
         data.append(scatter(x, y, name, mode="lines", line=line, opacity=0.6, hoverinfo="skip"))
-    ends = numbers([np.nanmin(distances), np.nanmax(distances)])
+    ends = numbers([distances.min(), distances.max()])
     for cutoff in explanation.cutoffs:
         line = {"color": NEITHER, "width": 2, "dash": "dash"}
         name = f"cutoff {cutoff:g}"
@@ -54,7 +53,7 @@ def _rays_figure(explanation: Explanation) -> Figure:
 
 def _radii_figure(explanation: Explanation) -> Figure:
     """Return histograms of the radii's logarithms; those that were cut off by the cap are bars of their own."""
-    found = [(m.radii, name, color) for m, name, color in _pair(explanation) if m.radii is not None]
+    found = [(m.radii, name, color) for m, name, color in pair_of(explanation) if m.radii is not None]
     everything = np.concatenate([radii.radii.ravel() for radii, _, _ in found])
     low, high = float(everything.min()) / 1.05, float(everything.max()) * 1.05
     edges = np.linspace(np.log10(low), np.log10(high), NUM_BINS + 1)
@@ -110,7 +109,7 @@ def _poison_figure(networks: pd.DataFrame) -> Figure:
                     numbers(rows["gap"]),
                     name,
                     mode="markers",
-                    marker={"size": 7, "symbol": symbol, "color": NETWORKS, "opacity": 0.8},
+                    marker={"size": 7, "symbol": symbol, "color": NETWORK, "opacity": 0.8},
                     customdata=_hovers(rows),
                     hovertemplate="gap %{y:.3f}<br>%{customdata}<extra></extra>",
                 )
@@ -136,16 +135,15 @@ def _poison_figure(networks: pd.DataFrame) -> Figure:
     return {"data": data, "layout": layout}
 
 
-def _gap_figure(explanation: Explanation, column: str, label: str) -> Figure:
+def _gap_figure(explanation: Explanation, column: str, label: str, *, is_log: bool = False) -> Figure:
     """Return a basin's size against the gap, a set of points for each cutoff; the good and the bad one stand out."""
     data = []
     cutoffs = [cutoff for cutoff in explanation.cutoffs if len(explanation.basins(cutoff))]
     for cutoff in cutoffs:
         rows = explanation.basins(cutoff)
-        marks = ((explanation.good.run, "good", WELL), (explanation.bad.run, "bad", BADLY))
-        is_marked = rows.index.isin([run for run, _, _ in marks])
-        groups = [(rows[~is_marked], "other networks", NETWORKS, 7)]
-        groups += [(rows[rows.index == run], name, color, 12) for run, name, color in marks]
+        is_marked = rows.index.isin([explanation.good.run, explanation.bad.run])
+        groups = [(rows[~is_marked], "other networks", NETWORK, 7)]
+        groups += [(rows[rows.index == one.run], name, color, 12) for one, name, color in pair_of(explanation)]
         for some, name, color, size in groups:
             if len(some):
                 data.append(
@@ -160,14 +158,15 @@ def _gap_figure(explanation: Explanation, column: str, label: str) -> Figure:
                         **_of_cutoff(cutoff, explanation),
                     )
                 )
+    label += " (log scale)" if is_log else ""
     layout = layout_of(420, "generalization gap (train − test accuracy)", label)
-    is_log = "log scale" in label
     sizes = np.concatenate([explanation.basins(cutoff)[column].to_numpy(dtype=np.float64) for cutoff in cutoffs])
     layout["yaxis"] |= {"type": "log", **log_ticks(sizes)} if is_log else {"tickformat": ",~r"}
     return {"data": data, "layout": layout}
 
 
-def _pair(explanation: Explanation) -> tuple[tuple[Minimum, str, str], ...]:
+def pair_of(explanation: Explanation) -> tuple[tuple[Minimum, str, str], ...]:
+    """Return the good and the bad network, each with its name and color."""
     return ((explanation.good, "good", WELL), (explanation.bad, "bad", BADLY))
 
 

@@ -86,6 +86,12 @@ class Minimum:
     radii: BasinRadii | None
     volumes: tuple[BasinVolume, ...]
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """Sentences on when not to believe what was measured, each once; what volumes say of themselves left out."""
+        measured = (self.regions, self.walk_regions, self.surface, self.walk, self.radii)
+        return tuple(dict.fromkeys(caveat for one in measured if one is not None for caveat in one.caveats))
+
 
 @dataclass(frozen=True, eq=False)
 class Boundary:
@@ -142,6 +148,11 @@ class Explanation:
         """One row a network."""
         return self.table.drop_duplicates("run").set_index("run")
 
+    @property
+    def fitting(self) -> pd.DataFrame:
+        """One row a network that fits its training set."""
+        return self.networks[self.networks["train_accuracy"] >= FITS]
+
     def basins(self, cutoff: float) -> pd.DataFrame:
         """Return the networks that fit their training set and have a basin below a cutoff, one row each."""
         is_here = (self.table["cutoff"] == cutoff) & (self.table["why_left_out"] == "")
@@ -176,7 +187,7 @@ class Explanation:
         return {
             "study": self.name,
             "networks": len(networks),
-            "networks_that_fit": int((networks["train_accuracy"] >= FITS).sum()),
+            "networks_that_fit": len(self.fitting),
             "good": _figures(self.good),
             "bad": _figures(self.bad),
             "poison_gap_rank_correlation": _or_none(self.poison_correlation),
@@ -251,38 +262,37 @@ def explain(
     networks = table.drop_duplicates("run").set_index("run")
     fitting = networks[networks["train_accuracy"] >= min(FITS, networks["train_accuracy"].nlargest(2).iloc[-1])]
     by_gap = fitting.sort_values("gap", kind="stable").index
-    keys = str(by_gap[0]), str(by_gap[-1])
+    runs = [Run(zoo.runs_folder / str(by_gap[place])) for place in (0, -1)]
     minima = []
-    for number, key in enumerate(keys):
+    for number, run in enumerate(runs):
         tell("looking at a good and a bad minimum", number / 2)
-        minima.append(_minimum(Run(zoo.runs_folder / key), num_directions, num_surface_points, seed))
+        minima.append(_minimum(run, num_directions, num_surface_points, seed))
     boundaries = _boundaries(zoo, networks)
+    config = runs[0].config
     field = None
     if num_starts:
-        config = Run(zoo.runs_folder / keys[0]).config
         num_steps = minefield_steps or config.training.num_steps
         natural = config.training.poison.model_copy(update={"factor": 0.0})
-        config = config.model_copy(update={"training": config.training.model_copy(update={"poison": natural})})
+        training = config.training.model_copy(update={"poison": natural})
         field = minefield(
-            config,
+            config.model_copy(update={"training": training}),
             num_starts=num_starts,
             num_steps=num_steps,
             seed=seed,
             on_step=lambda step: tell("looking for bad minima along a good path", step / num_steps),
         )
     study = zoo.study
-    good = load_trained(Run(zoo.runs_folder / keys[0]))
     return Explanation(
         study.name if study else zoo.folder.name,
         study.description if study else "",
-        Run(zoo.runs_folder / keys[0]).config.data.name,
+        config.data.name,
         table,
         CUTOFFS,
         minima[0],
         minima[1],
         boundaries,
         field,
-        _baselines(good),
+        _baselines(load_trained(runs[0])),
         num_directions,
     )
 
@@ -295,8 +305,8 @@ def _minimum(run: Run, num_directions: int, num_surface_points: int, seed: int) 
     with contextlib.suppress(InvalidInputError):  # inputs that are not points of a plane have no such picture
         regions = decision_regions(trained, num_points=160)
         walk_regions = decision_regions(trained, num_points=64, at=points_along(trained, coefficients, seed=seed))
-    radii = radii_of(run, num_directions=num_directions, seed=seed)
-    has_radii = not isinstance(radii, str)
+    found = radii_of(run, num_directions=num_directions, seed=seed)
+    radii = None if isinstance(found, str) else found
     ray_coefficients = np.geomspace(NEAREST, WALK_REACH, NUM_RAY_POINTS)  # bad basins end hundreds of times earlier
     rays = [loss_along(trained, coefficients=ray_coefficients, seed=seed + 1 + ray).losses for ray in range(NUM_RAYS)]
     result = run.result
@@ -314,8 +324,8 @@ def _minimum(run: Run, num_directions: int, num_surface_points: int, seed: int) 
         walk,
         ray_coefficients,
         np.array(rays),
-        radii if not isinstance(radii, str) else None,
-        basin_volumes(radii) if has_radii and not isinstance(radii, str) else (),
+        radii,
+        () if radii is None else basin_volumes(radii),
     )
 
 

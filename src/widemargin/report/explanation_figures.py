@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from widemargin.figures.colors import ACCURACY_MAP, BADLY, LOSS_MAP, NEITHER, WELL
+from widemargin.figures.colors import ACCURACY_MAP, BADLY, LOSS_MAP, NEITHER
 from widemargin.landscape import Surface
-from widemargin.report.axes import STEP, Figure, layout_of, log_ticks, numbers, scatter, tick_text
-from widemargin.report.basin_figures import basin_figures
-from widemargin.report.explanation import Explanation, Minimum
+from widemargin.report.axes import SEE_THROUGH, STEP, Figure, layout_of, log_ticks, numbers, scatter, tick_text
+from widemargin.report.basin_figures import basin_figures, pair_of
+from widemargin.report.explanation import Explanation
 from widemargin.report.region_figures import region_figures
 from widemargin.zoo import Minefield
 
@@ -18,20 +18,19 @@ __all__ = ["explanation_figures"]
 
 def explanation_figures(explanation: Explanation) -> dict[str, Figure]:
     """Return the figures by the id of their place on the page; those without data are left out."""
-    good, bad = explanation.good, explanation.bad
-    pair = (good, bad)
-    surfaces = _surface_figures(good.surface, bad.surface)
+    minima = (explanation.good, explanation.bad)
+    surfaces = _surface_figures(*(minimum.surface for minimum in minima))
     figures = {
         **region_figures(explanation),
         "why-surface-good": surfaces[0],
         "why-surface-bad": surfaces[1],
-        "why-loss": _walk_figure("training loss (log scale)", [m.walk.losses for m in pair], pair),
-        "why-accuracy": _walk_figure("training accuracy", [m.walk.accuracies for m in pair], pair),
+        "why-loss": _walk_figure(explanation, "training loss", [m.walk.losses for m in minima], is_log=True),
+        "why-accuracy": _walk_figure(explanation, "training accuracy", [m.walk.accuracies for m in minima]),
         **basin_figures(explanation),
     }
-    if good.walk.curvatures is not None and bad.walk.curvatures is not None:
-        curvatures = [good.walk.curvatures, bad.walk.curvatures]
-        figures["why-curvature"] = _walk_figure("curvature (log scale)", curvatures, pair)
+    curvatures = [minimum.walk.curvatures for minimum in minima if minimum.walk.curvatures is not None]
+    if len(curvatures) == len(minima):
+        figures["why-curvature"] = _walk_figure(explanation, "curvature", curvatures, is_log=True)
     if explanation.field is not None:
         figures["why-field"] = _field_figure(explanation.field)
     return figures
@@ -77,7 +76,7 @@ def _surface_figures(*surfaces: Surface) -> list[Figure]:
             "layout": {
                 "height": 440,
                 "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
-                "paper_bgcolor": "rgba(0,0,0,0)",
+                **SEE_THROUGH,
                 "showlegend": False,
                 "scene": {
                     "xaxis": {"title": {"text": "1st direction"}, "nticks": 5},
@@ -97,15 +96,16 @@ def _height_of_center(surface: Surface, height: NDArray[np.float64]) -> float:
     return float(height[int(np.abs(surface.y).argmin()), int(np.abs(surface.x).argmin())])
 
 
-def _walk_figure(quantity: str, values: Sequence[NDArray[np.float64]], pair: tuple[Minimum, Minimum]) -> Figure:
+def _walk_figure(
+    explanation: Explanation, quantity: str, values: Sequence[NDArray[np.float64]], *, is_log: bool = False
+) -> Figure:
     """Return a quantity along the walk, a line and then a dot for each network.
 
     The slider's places are equally far apart, so that what happens close to the minimum is seen.
     """
-    is_log = "log scale" in quantity
     shown = [np.where(value > 0, value, np.nan) if is_log else value for value in values]
     lines, dots = [], []
-    for minimum, value, (name, color) in zip(pair, shown, (("good", WELL), ("bad", BADLY)), strict=True):
+    for (minimum, name, color), value in zip(pair_of(explanation), shown, strict=True):
         steps, y = numbers(minimum.walk.coefficients), numbers(value)
         x = list(range(len(y)))
         middle = int(np.abs(minimum.walk.coefficients).argmin())
@@ -117,6 +117,7 @@ def _walk_figure(quantity: str, values: Sequence[NDArray[np.float64]], pair: tup
         )
         dot = {"size": 11, "color": color, "line": {"width": 1.5, "color": "#ffffff"}}
         dots.append(scatter([x[middle]], [y[middle]], name, mode="markers", marker=dot, hoverinfo="skip"))
+    quantity += " (log scale)" if is_log else ""
     layout = layout_of(250, f"c {STEP}, stretched near 0", quantity, has_legend=False)
     marked = np.linspace(0, len(x) - 1, 5).round().astype(int).tolist()
     layout["xaxis"] |= {

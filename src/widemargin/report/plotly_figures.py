@@ -9,12 +9,11 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from widemargin.figures.colors import WELL
+from widemargin.figures.colors import NEITHER, NETWORK, WELL
+from widemargin.report.axes import LEGEND, SEE_THROUGH
 from widemargin.report.findings import Findings, Portrait, configuration_parts
 
 __all__ = ["density_figure", "order_statistics_figure", "predicted_gap_figure"]
-
-ACTUAL = "#8580c8"
 
 
 def density_figure(portrait: Portrait, color: str) -> dict[str, Any]:
@@ -33,7 +32,7 @@ def density_figure(portrait: Portrait, color: str) -> dict[str, Any]:
             row=row,
             col=1,
         )
-        figure.add_vline(x=0, line={"dash": "dash", "width": 1, "color": "#888888"}, row=row, col=1)
+        figure.add_vline(x=0, line={"dash": "dash", "width": 1, "color": NEITHER}, row=row, col=1)
         figure.update_xaxes(range=[density.margins[0], density.margins[-1]], row=row, col=1)
         figure.update_yaxes(title_text="density", rangemode="tozero", nticks=4, row=row, col=1)
     figure.update_xaxes(title_text="normalized margin (0 = decision boundary)", row=len(layers), col=1)
@@ -57,7 +56,7 @@ def order_statistics_figure(portraits: Sequence[Portrait], colors: Sequence[str]
         )
     figure.update_xaxes(title_text="layer")
     figure.update_yaxes(title_text="normalized margin (log scale)", type="log", dtick="D2", tickformat=".2g")
-    return _plain(figure, height=420, boxmode="group", legend=_legend_below())
+    return _plain(figure, height=420, boxmode="group", legend=LEGEND)
 
 
 def predicted_gap_figure(findings: Findings) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def predicted_gap_figure(findings: Findings) -> dict[str, Any]:
         x=ends,
         y=ends,
         mode="lines",
-        line={"dash": "dash", "width": 1, "color": "#888888"},
+        line={"dash": "dash", "width": 1, "color": NEITHER},
         name="prediction = actual",
         hoverinfo="skip",
     )
@@ -98,23 +97,18 @@ def predicted_gap_figure(findings: Findings) -> dict[str, Any]:
             marker={
                 "size": 7,
                 "symbol": symbol,
-                "color": ACTUAL if symbol == "circle" else WELL,
+                "color": NETWORK if symbol == "circle" else WELL,
                 "opacity": 0.8,
             },
             hovertemplate="actual gap %{x:.3f}, predicted %{y:.3f}<br>%{text}<extra></extra>",
         )
     figure.update_xaxes(title_text="actual gap (train − test accuracy)")
     figure.update_yaxes(title_text="predicted gap")
-    return _plain(figure, height=520, hovermode="closest", legend=_legend_below())
-
-
-def _legend_below() -> dict[str, Any]:
-    return {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0}
+    return _plain(figure, height=520, hovermode="closest", legend=LEGEND)
 
 
 def _plain(figure: go.Figure, **layout: Any) -> dict[str, Any]:
     """Return the figure as plain data, without the template that would bake a theme in."""
-    figure.update_layout(template=None, margin={"l": 60, "r": 12, "t": 40, "b": 50}, **layout)
-    figure.update_layout(paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)")
+    figure.update_layout(template=None, margin={"l": 60, "r": 12, "t": 40, "b": 50}, **SEE_THROUGH, **layout)
     content: dict[str, Any] = json.loads(figure.to_json())
     return content

@@ -3,6 +3,7 @@
 import math
 import os
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +101,12 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda value, digits=1: f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
-    environment.filters["score"] = lambda value: (
-        "–" if value is None or math.isnan(value) else f"{value:.3f}".replace("-", "−")
-    )
-    environment.filters["number"] = lambda value, form=".3g": (
-        "–" if value is None or not math.isfinite(value) else f"{value:{form}}".replace("-", "−")
-    )
+    environment.filters["number"] = _number
+    environment.filters["score"] = partial(_number, form=".3f")
     environment.filters["plain"] = tick_text
     environment.filters["class_color"] = class_color
     return environment
+
+
+def _number(value: float | None, form: str = ".3g") -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:{form}}".replace("-", "−")

@@ -49,7 +49,9 @@ def _of_basins(explanation: Explanation) -> str:
     if ratio is None:
         return "The two basins cannot be compared: below no cutoff do both networks have one."
     seen = f"seen along {explanation.num_directions} random directions, at a cutoff of {cutoff:g}"
-    if ratio <= 0:
+    if round(abs(ratio)) == 0:
+        return f"The two basins are of about the same size, {seen}."
+    if ratio < 0:
         return (
             f"Against the expectation, the good basin is not the larger one: it is {-ratio:,.0f} orders of magnitude "
             f"smaller, {seen}."

@@ -6,19 +6,21 @@ from widemargin.training.classical import (
     fit_quadratic_model,
     fit_support_vector_machine,
 )
-from widemargin.training.fit import OptimizerName, fit
+from widemargin.training.fit import Augmentation, OptimizerName, Precision, fit, has_bfloat16
 from widemargin.training.history import Fit, HistoryRecord
 from widemargin.training.poison import Poison, PoisonPool, PoisonSchedule, poisoned_loss, unlikelihood
 from widemargin.training.schedules import Schedule
 from widemargin.training.stack import StackFit, train_stack
 
 __all__ = [
+    "Augmentation",
     "Fit",
     "HistoryRecord",
     "OptimizerName",
     "Poison",
     "PoisonPool",
     "PoisonSchedule",
+    "Precision",
     "QuadraticModel",
     "Schedule",
     "StackFit",
@@ -26,6 +28,7 @@ __all__ = [
     "fit",
     "fit_quadratic_model",
     "fit_support_vector_machine",
+    "has_bfloat16",
     "poisoned_loss",
     "train_stack",
     "unlikelihood",

@@ -1,11 +1,15 @@
 """What training asks of its examples before it begins."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from widemargin.errors import InvalidInputError, InvalidLabelsError, InvalidLogitsError
+from widemargin.errors import InvalidInputError, InvalidLogitsError
+from widemargin.trained_model import TrainedModel, check_labels
+from widemargin.training.poison import Poison
 
-__all__ = ["check_examples", "check_numbers"]
+__all__ = ["check_examples", "check_numbers", "check_poison"]
 
 
 def check_numbers(num_steps: int, batch_size: int | None) -> None:
@@ -20,41 +24,49 @@ def check_numbers(num_steps: int, batch_size: int | None) -> None:
         raise InvalidInputError(f"batch_size must be at least 1, or None for all examples, got {batch_size}.")
 
 
-def check_examples(network: nn.Module, inputs: Tensor, labels: Tensor, what: str = "training") -> None:
+def check_examples(
+    network: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    what: str = "training",
+    prepared: Callable[[Tensor], Tensor] | None = None,
+) -> None:
     """Refuse examples that the network cannot be trained on; two of them are sent through it to see its logits.
 
+    Args:
+        network: The network.
+        inputs: All of the examples' inputs.
+        labels: All of their labels.
+        what: What they are for, in the words of an error.
+        prepared: What makes network inputs of them; ``None`` where they are taken as they are.
+
     Raises:
-        InvalidInputError: No examples, or not as many labels as inputs.
-        InvalidLabelsError: Labels that are not class indices below the number of logits (below 2 for one logit).
+        InvalidInputError: No examples.
+        InvalidLabelsError: Not one class index below the number of logits (below 2 for one logit) per input.
         InvalidLogitsError: The network returns no tensor of one row per example.
     """
     if len(inputs) == 0:
         raise InvalidInputError(f"{what} needs at least one example, got none.")
-    if labels.shape != (len(inputs),):
-        raise InvalidInputError(
-            f"{what} needs one label per example, got {len(inputs)} inputs and labels of shape {list(labels.shape)}."
-        )
-    if labels.is_floating_point() or labels.dtype == torch.bool:
-        raise InvalidLabelsError(
-            f"{what} needs integer class indices as labels, got {str(labels.dtype).removeprefix('torch.')}. Turn 0.0 "
-            "and 1.0 into integers with labels.long()."
-        )
-    was_training = network.training
-    try:
-        with torch.no_grad():
-            logits = network.eval()(inputs[:2])
-    finally:
-        network.train(was_training)
-    if not isinstance(logits, Tensor) or logits.ndim > 2 or len(logits) != min(2, len(inputs)):
+    with TrainedModel(network, (inputs, labels)).borrowed() as lent, torch.no_grad():
+        logits = lent(inputs[:2] if prepared is None else prepared(inputs[:2]))
+    if not isinstance(logits, Tensor) or logits.ndim not in (1, 2) or len(logits) != min(2, len(inputs)):
         got = f"shape {list(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         raise InvalidLogitsError(
             f"training takes networks that return logits as a tensor of one row per example, got {got}. Wrap the "
             "network in a module that does."
         )
     num_classes = max(logits.shape[1] if logits.ndim == 2 else 1, 2)
-    smallest, largest = int(labels.min()), int(labels.max())
-    if smallest < 0 or largest >= num_classes:
-        raise InvalidLabelsError(
-            f"labels of {what} must be class indices from 0 to below {num_classes}, got a minimum of {smallest} and "
-            f"a maximum of {largest}."
+    check_labels(labels, len(inputs), num_classes, f"labels of {what}")
+
+
+def check_poison(network: nn.Module, poison: Poison, device: torch.device) -> None:
+    """Refuse a fixed pool of poison that the network cannot be trained on.
+
+    Raises:
+        InvalidInputError: As for :func:`check_examples`.
+    """
+    if not callable(poison.source):
+        inputs, labels = poison.source
+        check_examples(
+            network, inputs, labels, "the pool of poison", lambda some: poison.prepared(some.to(device)).float()
         )

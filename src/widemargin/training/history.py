@@ -1,8 +1,9 @@
 """What a training leaves behind beside the network: its loss and accuracy along the way."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -73,6 +74,16 @@ class Records:
                 history.append(HistoryRecord(step + 1, (step + 1) / self.num_batches, loss, accuracy, lr))
         self._sums, self._num_seen = 0.0, 0
         return True
+
+    def state(self) -> tuple[Tensor, dict[str, Any]]:
+        """Return sums and facts from which :meth:`restore` goes on."""
+        histories = [[record.as_dict() for record in history] for history in self.histories]
+        return torch.as_tensor(self._sums), {"histories": histories, "num_seen": self._num_seen}
+
+    def restore(self, sums: Tensor, facts: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` returned."""
+        self._sums, self._num_seen = sums, facts["num_seen"]
+        self.histories = [[HistoryRecord(**record) for record in history] for history in facts["histories"]]
 
     @property
     def have_all_diverged(self) -> bool:

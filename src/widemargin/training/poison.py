@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # the name everyone knows it by
 
-from widemargin.data import ClassificationData
+from widemargin.data import ClassificationData, Preparation
 from widemargin.errors import InvalidInputError
+from widemargin.trained_model import cross_entropy_per_example
 
 __all__ = [
     "POISON_BLOCK",
@@ -51,6 +52,7 @@ class Poison:
         source: Function of a number and a generator that draws so many fresh inputs and labels; or a fixed pool of
             inputs and labels, which is gone through in random order again and again.
         schedule: ``"constant"``, or ``"rising"`` from 0 in a straight line over the first half of the steps.
+        preparation: From the source's inputs to those that the network takes; ``None`` where they are the same.
 
     Raises:
         InvalidInputError: A negative factor, no example per step, an empty pool, or an unknown schedule.
@@ -60,6 +62,7 @@ class Poison:
     num_examples: int
     source: Callable[[int, torch.Generator], tuple[Tensor, Tensor]] | tuple[Tensor, Tensor]
     schedule: PoisonSchedule = "constant"
+    preparation: Preparation | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.factor < float("inf"):
@@ -110,7 +113,12 @@ class Poison:
                 "a fixed pool of poison needs examples that are neither trained on nor tested, got none. Train on "
                 "fewer with num_train."
             )
-        return cls(factor, num_examples, (data.extra_inputs, data.extra_labels), schedule)
+        pool_of_extras = (data.extra_inputs, data.extra_labels)
+        return cls(factor, num_examples, pool_of_extras, schedule, data.preparation)
+
+    def prepared(self, inputs: Shaped[Tensor, "examples ..."]) -> Float[Tensor, "examples ..."]:
+        """Return inputs of the source as the network takes them."""
+        return inputs if self.preparation is None else self.preparation(inputs)
 
     def factor_at(self, progress: float) -> float:
         """Return the poison factor at a share of the training from 0 to 1."""
@@ -125,9 +133,40 @@ class PoisonStream:
         self._generator = torch.Generator().manual_seed(seed ^ POISON_SEED)
         self._queue = torch.empty(0, dtype=torch.long)
         self._place = 0
+        self._before = (self._generator.get_state(), self._queue)
 
     def block(self, num_steps: int) -> tuple[Float[Tensor, "steps examples ..."], Int[Tensor, "steps examples"]]:
         """Return the examples of the next steps."""
+        inputs, labels = self._stored(num_steps)
+        prepared = self._poison.prepared(inputs.flatten(0, 1))
+        return prepared.view(*inputs.shape[:2], *prepared.shape[1:]), labels
+
+    def next(
+        self, device: torch.device | str = "cpu"
+    ) -> tuple[Float[Tensor, "examples ..."], Int[Tensor, " examples"]]:
+        """Return the examples of the next step."""
+        if self._place == 0:
+            self._before = (self._generator.get_state(), self._queue)
+            self._block = self._stored(POISON_BLOCK)
+        inputs, labels = (part[self._place].to(device) for part in self._block)
+        self._place = (self._place + 1) % POISON_BLOCK
+        return self._poison.prepared(inputs), labels
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that decides which examples come next."""
+        generator, queue = self._before
+        return {"generator": generator, "queue": queue, "place": torch.tensor(self._place)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what :meth:`state` returned."""
+        self._generator.set_state(state["generator"])
+        self._queue, self._place = state["queue"], int(state["place"])
+        if self._place:
+            self._before = (state["generator"], self._queue)
+            self._block = self._stored(POISON_BLOCK)
+
+    def _stored(self, num_steps: int) -> tuple[Tensor, Tensor]:
+        """Draw the examples of the next steps as their source holds them."""
         num = num_steps * self._poison.num_examples
         source = self._poison.source
         if callable(source):
@@ -136,14 +175,6 @@ class PoisonStream:
             chosen = self._chosen(num, len(source[1])).to(source[1].device)
             inputs, labels = source[0][chosen], source[1][chosen]
         return inputs.view(num_steps, -1, *inputs.shape[1:]), labels.view(num_steps, -1)
-
-    def next(self) -> tuple[Float[Tensor, "examples ..."], Int[Tensor, " examples"]]:
-        """Return the examples of the next step."""
-        if self._place == 0:
-            self._block = self.block(POISON_BLOCK)
-        inputs, labels = self._block[0][self._place], self._block[1][self._place]
-        self._place = (self._place + 1) % POISON_BLOCK
-        return inputs, labels
 
     def _chosen(self, num: int, num_pool: int) -> Tensor:
         while len(self._queue) < num:
@@ -157,8 +188,8 @@ def label_losses(
 ) -> Float[Tensor, " examples"]:
     """Return −log p(label) of each example [nats]; one logit z of the second class stands for (0, z)."""
     if _is_one_logit(logits):
-        return F.softplus((1 - 2 * labels) * logits.reshape(labels.shape))
-    return F.cross_entropy(logits, labels, reduction="none")
+        return F.softplus((1 - 2 * labels.long()) * logits.reshape(labels.shape))
+    return cross_entropy_per_example(logits, labels)
 
 
 def unlikelihood(
@@ -171,8 +202,8 @@ def unlikelihood(
     (0, z); this is then the logistic loss of the flipped label.
     """
     if _is_one_logit(logits):
-        return F.softplus((2 * labels - 1) * logits.reshape(labels.shape))
-    true = labels.unsqueeze(1)
+        return F.softplus((2 * labels.long() - 1) * logits.reshape(labels.shape))
+    true = labels.long().unsqueeze(1)
     others = logits.scatter(1, true, -torch.inf).logsumexp(dim=1)
     return F.softplus(logits.gather(1, true).squeeze(1) - others)
 

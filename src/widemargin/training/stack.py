@@ -17,13 +17,13 @@ from torch.nn.modules.dropout import _DropoutNd
 from widemargin.errors import InvalidInputError
 from widemargin.networks import stacked_logits
 from widemargin.parameters import ParameterSpace
-from widemargin.training.checks import check_examples, check_numbers
+from widemargin.training.checks import check_examples, check_numbers, check_poison
 from widemargin.training.fit import OptimizerName, fit
 from widemargin.training.history import Fit, Records
 from widemargin.training.poison import POISON_BLOCK, Poison, PoisonStream, step_losses
 from widemargin.training.schedules import Schedule, lr_factor
 
-__all__ = ["StackFit", "train_stack", "why_not_stacked"]
+__all__ = ["StackFit", "train_stack"]
 
 T = TypeVar("T")
 Each: TypeAlias = T | Sequence[T] | NDArray[Any] | Tensor
@@ -108,7 +108,7 @@ def train_stack(
     lrs, decays, seeds = _each("lr", lr, num), _each("weight_decay", weight_decay, num), _each("seed", seed, num)
     poisons = _together(_each("poison", poison, num))
     _check_examples(networks[0], inputs, labels, poisons)
-    if why := why_not_stacked(networks, inputs):
+    if why := _why_not_stacked(networks, inputs):
         shared: dict[str, Any] = {
             "optimizer": optimizer,
             "momentum": momentum,
@@ -148,7 +148,7 @@ def train_stack(
     return StackFit(records.fits(torch.isfinite(stack).all(dim=1).tolist()), "")
 
 
-def why_not_stacked(networks: Sequence[nn.Module], inputs: Float[Tensor, "examples ..."]) -> str:
+def _why_not_stacked(networks: Sequence[nn.Module], inputs: Float[Tensor, "examples ..."]) -> str:
     """Return why such networks are trained one by one, found by trying two at once; empty where they stack."""
     network = networks[0]
     modules = [module for other in networks for module in other.modules()]
@@ -179,9 +179,8 @@ def why_not_stacked(networks: Sequence[nn.Module], inputs: Float[Tensor, "exampl
 
 def _check_examples(network: nn.Module, inputs: Tensor, labels: Tensor, poisons: Sequence[Poison]) -> None:
     check_examples(network, inputs, labels)
-    for source in {id(poison.source): poison.source for poison in poisons}.values():
-        if not callable(source):
-            check_examples(network, source[0].to(inputs), source[1], "the pool of poison")
+    for poison in {id(poison.source): poison for poison in poisons}.values():
+        check_poison(network, poison, inputs.device)
 
 
 def _common_space(networks: Sequence[nn.Module]) -> ParameterSpace:

@@ -4,7 +4,7 @@ from widemargin.zoo.basins import CUTOFFS, basin_table, radii_of
 from widemargin.zoo.execution import Progress, train_zoo
 from widemargin.zoo.failures import Failure
 from widemargin.zoo.minefield import Minefield, minefield
-from widemargin.zoo.run import carry_out, examples_of, load_trained, measurements
+from widemargin.zoo.run import Resources, carry_out, examples_of, examples_of_run, load_trained, measurements
 from widemargin.zoo.status import ZooStatus, zoo_status
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
@@ -18,6 +18,7 @@ __all__ = [
     "Failure",
     "Minefield",
     "Progress",
+    "Resources",
     "Run",
     "RunConfig",
     "Study",
@@ -27,6 +28,7 @@ __all__ = [
     "carry_out",
     "damages",
     "examples_of",
+    "examples_of_run",
     "load_study",
     "load_trained",
     "measurements",

@@ -16,6 +16,7 @@ from widemargin.zoo.study import RunConfig
 
 __all__ = ["blueprint", "shares", "training_flops"]
 
+STAND_IN = DATASETS["cifar10"]
 NUM_COUNTED = 2
 """Examples that are counted with; one is too few for BatchNorm."""
 
@@ -24,13 +25,14 @@ def training_flops(config: RunConfig) -> float:
     """Return what training a run costs [floating-point operations]: products of forward and backward passes.
 
     Nothing is computed for it: the network is built without memory. What it costs to measure the run is not counted.
+    A data set that is not known beforehand counts as if it were CIFAR-10: within a study only ratios matter.
 
     Example:
         >>> config = {"data": {"name": "digits"}, "network": {"name": "mlp", "hidden": [10]}}
         >>> training_flops(RunConfig.model_validate(config))  # 1000 steps of 64 examples
         202240000.0
     """
-    training, known = config.training, DATASETS[config.data.name]
+    training, known = config.training, DATASETS.get(config.data.name, STAND_IN)
     num_train = config.data.num_train or known.num_train
     num_examples = min(training.batch_size or num_train, num_train)
     if training.poison.factor > 0:
@@ -45,7 +47,7 @@ def blueprint(network: str, data: str) -> nn.Module:
         network: Its options as JSON.
         data: Name of the data set that it is for.
     """
-    known = DATASETS[data]
+    known = DATASETS.get(data, STAND_IN)
     sizes: Any = {"num_classes": known.num_classes, "input_shape": known.input_shape}
     with torch.device("meta"):
         return networks.build(**json.loads(network), **sizes, seed=0)
@@ -55,7 +57,7 @@ def blueprint(network: str, data: str) -> nn.Module:
 def _example_flops(network: str, data: str) -> float:
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), counter, torch.enable_grad():
-        inputs = torch.zeros(NUM_COUNTED, *DATASETS[data].input_shape)
+        inputs = torch.zeros(NUM_COUNTED, *DATASETS.get(data, STAND_IN).input_shape)
         blueprint(network, data).train()(inputs).sum().backward()
     return counter.get_total_flops() / NUM_COUNTED
 

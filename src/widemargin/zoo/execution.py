@@ -19,6 +19,7 @@ from widemargin.errors import InvalidInputError, StudyError
 from widemargin.zoo.cost import shares, training_flops
 from widemargin.zoo.failures import Failure
 from widemargin.zoo.nursery import child_traceback
+from widemargin.zoo.run import Resources, settled
 from widemargin.zoo.store import Zoo, located
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.workers import Backend, LocalWorkers, RayWorkers, Results, Workers
@@ -69,6 +70,7 @@ def train_zoo(
     backend: Backend = "local",
     address: str | None = None,
     gpus_per_run: float = 0.0,
+    resources: Resources | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Zoo:
     """Train every run of a study that is not there yet, and return the zoo.
@@ -90,12 +92,14 @@ def train_zoo(
         backend: ``"local"``, this machine; or ``"ray"``, a cluster, whose nodes must all see the folder.
         address: Of the Ray cluster; None for one that was joined already, or else one on this machine.
         gpus_per_run: Graphics processors that Ray gives to each run, or share of one.
+        resources: Where the data is, and on which device to train.
         on_progress: Called at the start, as each run ends, and every second or so.
 
     Raises:
         StudyError: The folder holds another study.
         ZooBusyError: Another process trains these runs.
-        InvalidInputError: A shard or store that there is not, no Ray, or data that cannot be read.
+        InvalidInputError: A shard, store or device that there is not, no Ray, or data that cannot be read.
+        RunError: Finished runs were trained on other images or labels.
         OSError: The disk is full or may not be written.
     """
     index, num_shares = shard
@@ -105,6 +109,7 @@ def train_zoo(
     own = {config.key: config for config in shares(runs, num_shares)[index - 1]}
     plan = hashlib.sha256("".join(sorted(config.key for config in runs)).encode()).hexdigest()[:8]
     zoo = Zoo(located(folder), f"{plan}-{num_shares}-{index}")
+    resources = settled(resources or Resources(), zoo, runs)
     workers: Workers
     if backend == "ray":
         workers = RayWorkers(address, jobs=jobs, threads=threads, gpus_per_run=gpus_per_run)
@@ -115,7 +120,7 @@ def train_zoo(
         for key, failure in zoo.failures().items():
             if key in own and failure.is_final and retry_failed:
                 zoo.note_failure(key, None)
-        _Driver(zoo, own, workers, on_progress).train(check_lock)
+        _Driver(zoo, own, workers, resources, on_progress).train(check_lock)
     return zoo
 
 
@@ -127,9 +132,10 @@ class _Driver:
         zoo: Zoo,
         plan: Mapping[str, RunConfig],
         workers: Workers,
+        resources: Resources,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
-        self._zoo, self._plan, self._workers = zoo, plan, workers
+        self._zoo, self._plan, self._workers, self._resources = zoo, plan, workers, resources
         self._tell = on_progress or (lambda _: None)
         self._flops, self._seconds = 0.0, 0.0  # of the runs that have ended here
 
@@ -156,7 +162,8 @@ class _Driver:
     ) -> None:
         tasks = _tasks([*missing.values()], failures.keys(), self._workers.num)
         with ThreadPoolExecutor(self._workers.num) as pool, self._pulse():
-            futures = {pool.submit(self._workers.carry_out, self._zoo, task): task for task in tasks}
+            carry_out = self._workers.carry_out
+            futures = {pool.submit(carry_out, self._zoo, task, self._resources): task for task in tasks}
             try:
                 for future in as_completed(futures):
                     check_lock()

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
+from widemargin.data import Sources
 from widemargin.landscape import embedded
 from widemargin.measures import performance
 from widemargin.parameters import ParameterSpace
@@ -53,6 +54,7 @@ def minefield(
     num_starts: int = 32,
     num_steps: int | None = None,
     seed: int = 0,
+    sources: Sources | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Minefield:
     """Return a map of a good training's path with the bad minima around it.
@@ -61,11 +63,13 @@ def minefield(
     goes its own way. Kernels at the points of the path and at the minima found are laid out on one map.
 
     Args:
-        config: How the good network is trained; its poison, but for the factor, is what the others are given.
+        config: How the good network is trained, here without augmentation and in float32; its poison, but for the
+            factor, is what the others are given.
         poison_factor: β of the poisoned trainings.
         num_starts: How many points of the path they start from.
         num_steps: Steps of each; default: as many as the good training has.
         seed: Of order and poison in the poisoned trainings, counted up from here, and of the map.
+        sources: Where the data is, if it needs files.
         on_step: Called with the number of poisoned steps taken, now and then.
 
     Raises:
@@ -73,11 +77,11 @@ def minefield(
 
     Source: the first figure of Huang et al. 2019 (arXiv 1906.03291).
     """
-    examples = examples_of(config)
+    examples = examples_of(config, sources)
     network = network_of(config, examples)
     space = ParameterSpace.of(network)
     path, steps = [copy.deepcopy(network)], [0]  # whole networks: BatchNorm's statistics belong to a point too
-    training = config.training.model_dump(exclude={"poison"})
+    training = config.training.model_dump(exclude={"poison", "augmentation", "precision"})
 
     def keep(record: HistoryRecord) -> None:
         path.append(copy.deepcopy(network))

@@ -3,63 +3,150 @@
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors.torch import load, save_file
-from torch import nn
+from torch import Tensor, nn
 from upath import UPath
 
 from widemargin import __version__, data, networks
-from widemargin.data import ClassificationData
-from widemargin.errors import InvalidLogitsError, MeasureNotApplicableError, RunError
+from widemargin.data import ClassificationData, CropAndFlip, Sources
+from widemargin.errors import InvalidInputError, InvalidLogitsError, MeasureNotApplicableError, RunError
 from widemargin.margins import MarginDistribution, margin_distribution
 from widemargin.measures import input_frobenius_norm, performance, spectral_complexity
 from widemargin.trained_model import TrainedModel
-from widemargin.training import Fit, Poison, fit, train_stack
+from widemargin.training import Fit, Poison, fit, has_bfloat16, train_stack
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import PoisonConfig, RunConfig
 
-__all__ = ["carry_out", "carry_out_together", "load_trained", "measurements"]
+__all__ = [
+    "Resources",
+    "carry_out",
+    "carry_out_together",
+    "examples_of",
+    "examples_of_run",
+    "load_trained",
+    "measurements",
+    "network_of",
+    "settled",
+    "sources_of",
+]
 
 
-def carry_out(zoo: Zoo, config: RunConfig) -> Run:
+CHECKPOINT_SECONDS = 120.0
+"""How much training time a run that is stopped loses at most, about [s]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What runs are carried out with; none of it decides what becomes of them.
+
+    Attributes:
+        sources: Where the data is.
+        device: ``"auto"`` for a CUDA device where there is one, else the processor; or a device's name.
+    """
+
+    sources: Sources = field(default_factory=Sources)
+    device: str = "auto"
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device itself.
+
+        Raises:
+            InvalidInputError: There is no such device here.
+        """
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            return torch.empty(0, device=self.device).device
+        except (RuntimeError, AssertionError) as error:
+            raise InvalidInputError(
+                f"device must be auto, cpu or a device of this machine, got {self.device!r}: {error}"
+            ) from None
+
+
+def settled(resources: Resources, zoo: Zoo, configs: Sequence[RunConfig]) -> Resources:
+    """Return resources with every source named and read once, before any run is trained.
+
+    What is not named is where the zoo's finished runs have it from, else at the data set's own place on the hub.
+
+    Raises:
+        InvalidInputError: A source is missing or cannot be read, a zoo of several data sets is given one source, or
+            there is no such device.
+        RunError: Finished runs were trained on other images or labels.
+    """
+    _ = resources.torch_device
+    done = [run for run in zoo.runs() if {"data", "labels"} & run.result.keys()]
+    before = sources_of(done[0]) if done else Sources()
+    sources = Sources(resources.sources.data or before.data, resources.sources.labels or before.labels)
+    kept = replace(resources, sources=sources)
+    firsts = {(config.data.name, config.data.labels): config for config in reversed(configs)}
+    found = [_provenance(config, sources, kept.torch_device) for config in firsts.values()]
+    if sources.data is not None and len({config.data.name for config in firsts.values()}) > 1:
+        raise InvalidInputError("a study of several data sets takes each from the hub: leave out --data.")
+    for config in firsts.values():
+        if config.data.labels is not None:
+            examples_of(config, sources)  # that the labels fit is seen before the first training
+    for name in ("data", "labels"):
+        now = {each[name]["checksum"] for each in found if name in each}
+        then = {run.result[name]["checksum"] for run in done if name in run.result}
+        if len(firsts) == 1 and now and then and now != then:
+            raise RunError(
+                f"{zoo.folder} holds runs that were trained on other {'images' if name == 'data' else 'labels'} than "
+                f"{getattr(sources, name)}. Choose another folder with --out."
+            )
+    return kept
+
+
+def carry_out(zoo: Zoo, config: RunConfig, resources: Resources | None = None) -> Run:
     """Train and measure one network and return its folder; a finished run is returned as it is.
 
     A network whose loss or outputs are not finite is written down as diverged.
     """
-    return carry_out_together(zoo, [config])[0]
+    return carry_out_together(zoo, [config], resources)[0]
 
 
 def carry_out_together(
-    zoo: Zoo, configs: Sequence[RunConfig], on_share: Callable[[float], None] | None = None
+    zoo: Zoo,
+    configs: Sequence[RunConfig],
+    resources: Resources | None = None,
+    on_share: Callable[[float], None] | None = None,
 ) -> list[Run]:
     """Train runs of one ``stack_key`` at once, then measure them one by one; as :func:`carry_out` does each alone.
 
     Args:
         zoo: Where they go.
         configs: What they are.
+        resources: What they are carried out with.
         on_share: Called with the share of the training that is done, now and then.
     """
+    resources = resources or Resources()
     runs = [Run(zoo.runs_folder / config.key) for config in configs]
     missing = [config for config, run in zip(configs, runs, strict=True) if not (run.folder / "result.json").exists()]
     if not missing:
         return runs
-    examples = examples_of(missing[0])
-    built = [network_of(config, examples) for config in missing]
+    device = resources.torch_device
+    examples = on_device(examples_of(missing[0], resources.sources), device)
+    provenance = _provenance(missing[0], resources.sources, device)
+    built = [network_of(config, examples).to(device) for config in missing]
     with ExitStack() as stack:
         folders = [stack.enter_context(zoo.writing(config)) for config in missing]
         initials = [{name: value.detach().clone() for name, value in n.state_dict().items()} for n in built]
         for folder, initial in zip(folders, initials, strict=True):
             save_file(initial, folder / "initial.safetensors")
         begun = time.perf_counter()
-        fits = _fits(missing, built, examples, on_share or (lambda _: None))
+        checkpoint = zoo.checkpoint(missing[0])
+        fits = _fits(missing, built, examples, checkpoint, on_share or (lambda _: None))
         training_seconds = (time.perf_counter() - begun) / len(missing)
         for folder, network, initial, fitted in zip(folders, built, initials, fits, strict=True):
-            _write(folder, _trained(network, examples, initial), fitted, examples.num_corrupted, training_seconds)
+            own = provenance | {"num_corrupted": examples.num_corrupted, "training_seconds": training_seconds}
+            _write(folder, _trained(network, examples, initial), fitted, own)
     return runs
 
 
@@ -67,10 +154,11 @@ def _fits(
     configs: Sequence[RunConfig],
     built: Sequence[nn.Module],
     examples: ClassificationData,
+    checkpoint: Path,
     on_share: Callable[[float], None],
 ) -> Sequence[Fit]:
     trainings = [config.training for config in configs]
-    shared = trainings[0].model_dump(exclude={"lr", "weight_decay", "poison"})
+    shared = trainings[0].model_dump(exclude={"lr", "weight_decay", "poison", "augmentation", "precision"})
     lrs, decays = [training.lr for training in trainings], [training.weight_decay for training in trainings]
     poisons, seeds = [_poison(training.poison, examples) for training in trainings], [c.seed for c in configs]
     inputs, labels = examples.train_inputs, examples.train_labels
@@ -80,19 +168,69 @@ def _fits(
         stack = train_stack(built, inputs, labels, **each, **shared, on_step=lambda step: on_share(step / num_steps))
         return stack.fits
     (network,) = built
-    only: dict[str, Any] = {"lr": lrs[0], "weight_decay": decays[0], "poison": poisons[0], "seed": seeds[0]}
+    stored, augment = augmentation_of(configs[0], examples)
     return [
-        fit(network, inputs, labels, **only, **shared, on_record=lambda r: on_share(r.step / shared["num_steps"]))
+        fit(
+            network,
+            inputs if stored is None else stored,
+            labels,
+            **shared,
+            lr=lrs[0],
+            weight_decay=decays[0],
+            poison=poisons[0],
+            augment=augment,
+            precision=trainings[0].precision,
+            seed=seeds[0],
+            on_record=lambda record: on_share(record.step / shared["num_steps"]),
+            checkpoint=checkpoint,
+            checkpoint_seconds=CHECKPOINT_SECONDS,
+        )
     ]
+
+
+def augmentation_of(config: RunConfig, examples: ClassificationData) -> tuple[Tensor | None, CropAndFlip | None]:
+    """Return the inputs that a run's augmentation works on, and the augmentation; nothing where it has none.
+
+    Raises:
+        InvalidInputError: The data is not stored as images.
+    """
+    if config.training.augmentation == "none":
+        return None, None
+    if examples.stored_train_inputs is None or examples.preparation is None:
+        raise InvalidInputError(f"training.augmentation needs stored images, and {config.data.name} has none.")
+    return examples.stored_train_inputs, CropAndFlip(examples.preparation)
+
+
+def on_device(examples: ClassificationData, device: torch.device) -> ClassificationData:
+    """Return the data with what training and measuring touch on the device; extra examples stay where they are."""
+    names = ("train_inputs", "train_labels", "test_inputs", "test_labels", "stored_train_inputs")
+    held = {name: value for name in names if (value := getattr(examples, name)) is not None}
+    return replace(examples, **{name: value.to(device) for name, value in held.items()})
+
+
+def _provenance(config: RunConfig, sources: Sources, device: torch.device) -> dict[str, Any]:
+    """Return what a result says of where its data came from and what it was computed with."""
+    narrow = config.training.precision == "bfloat16" and has_bfloat16(device)
+    provenance: dict[str, Any] = {"device": device.type, "precision": "bfloat16" if narrow else "float32"}
+    known = data.DATASETS.get(config.data.name)
+    if known is None or known.hub is not None:
+        found = data.stored_examples(config.data.name, sources.data)
+        provenance["data"] = {"source": found.source, "checksum": found.checksum}
+    if config.data.labels is not None and sources.labels is not None:
+        provenance["labels"] = {
+            "source": str(Path(sources.labels).resolve()), "checksum": sources.labels_checksum
+        }  # fmt: skip
+    return provenance
 
 
 def _poison(config: PoisonConfig, examples: ClassificationData) -> Poison | None:
     return Poison.of(examples, **config.model_dump()) if config.factor > 0 else None
 
 
-def _write(folder: Path, trained: TrainedModel, fitted: Fit, num_corrupted: int, training_seconds: float) -> None:
+def _write(folder: Path, trained: TrainedModel, fitted: Fit, own: Mapping[str, Any]) -> None:
     """Measure a trained network and write what became of it, ``result.json`` last."""
-    save_file(trained.network.state_dict(), folder / "weights.safetensors")
+    state = {name: value.contiguous() for name, value in trained.network.state_dict().items()}
+    save_file(state, folder / "weights.safetensors")
     records = [_without_nan(record.as_dict()) for record in fitted.history]
     (folder / "history.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     result: dict[str, Any] = {"status": "diverged"}
@@ -103,11 +241,10 @@ def _write(folder: Path, trained: TrainedModel, fitted: Fit, num_corrupted: int,
         result = {"status": "finished", **values}
     measuring_seconds = time.perf_counter() - begun
     result |= {
-        "num_corrupted": num_corrupted,
+        **own,
         "num_steps": fitted.num_steps,
-        "training_seconds": training_seconds,
         "measuring_seconds": measuring_seconds,
-        "seconds": training_seconds + measuring_seconds,
+        "seconds": own["training_seconds"] + measuring_seconds,
         "versions": {"widemargin": __version__, "torch": torch.__version__},
     }
     (folder / "result.json").write_text(json.dumps(result, indent=2, allow_nan=False))
@@ -137,14 +274,22 @@ def measurements(trained: TrainedModel) -> dict[str, Any]:
     return values
 
 
-def load_trained(run: Run, which: Literal["weights", "initial"] = "weights") -> TrainedModel:
+def load_trained(
+    run: Run, which: Literal["weights", "initial"] = "weights", sources: Sources | None = None
+) -> TrainedModel:
     """Return a run's network with the data it was trained on.
 
+    Args:
+        run: The run's folder.
+        which: The network after training, or before.
+        sources: Where its data is now; default: where it was when the run was trained.
+
     Raises:
-        RunError: The run is unfinished or damaged.
+        RunError: The run is unfinished or damaged, or the data is not what it was trained on.
+        InvalidInputError: The data cannot be read.
     """
     config = run.config
-    examples = examples_of(config)
+    examples = examples_of_run(run, sources)
     network = network_of(config, examples).eval()
     initial = _parameters(run.folder / "initial.safetensors")
     state = initial if which == "initial" else _parameters(run.folder / "weights.safetensors")
@@ -169,9 +314,32 @@ def _without_nan(record: dict[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in record.items()}
 
 
-def examples_of(config: RunConfig) -> ClassificationData:
+def examples_of(config: RunConfig, sources: Sources | None = None) -> ClassificationData:
     """Return the data of a run."""
-    return data.load(**config.data.model_dump())
+    return data.load(**config.data.model_dump(), sources=sources)
+
+
+def sources_of(run: Run) -> Sources:
+    """Return where a run's data was when it was trained."""
+    named = {name: run.result.get(name, {}).get("source") for name in ("data", "labels")}
+    return Sources(**named)
+
+
+def examples_of_run(run: Run, sources: Sources | None = None) -> ClassificationData:
+    """Return the data that a run was trained on.
+
+    Raises:
+        RunError: The run is damaged, or the data is not what it was trained on.
+        InvalidInputError: The data cannot be read.
+    """
+    config, sources = run.config, sources or sources_of(run)
+    if (known := run.result.get("data")) is not None:
+        found = data.stored_examples(config.data.name, sources.data)
+        if found.checksum != known["checksum"]:
+            raise RunError(
+                f"{run.folder} was trained on other images than {found.source} holds now. Name its own with --data."
+            )
+    return examples_of(config, sources)
 
 
 def network_of(config: RunConfig, examples: ClassificationData) -> nn.Module:

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from widemargin.data import DATASETS
+from widemargin.data import DATASETS, Standardization
 from widemargin.errors import StudyError
-from widemargin.networks import Initialization
-from widemargin.training import OptimizerName, PoisonPool, PoisonSchedule, Schedule
+from widemargin.networks import Initialization, Norm
+from widemargin.training import Augmentation, OptimizerName, PoisonPool, PoisonSchedule, Precision, Schedule
 
 __all__ = ["FaultyStudyError", "RunConfig", "Study", "sentence"]
 
@@ -23,6 +23,10 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch takes
 
 
 LATER_FIELDS = (
+    ("data", "labels"),
+    ("data", "standardization"),
+    ("training", "augmentation"),
+    ("training", "precision"),
     ("network", "one_logit"),
     ("network", "initialization"),
     ("training", "gradient_clipping"),
@@ -38,10 +42,19 @@ class _Strict(BaseModel):
 class DataConfig(_Strict):
     """Which examples a run trains on; the same for all repeats, unless the seed of the choice is an axis."""
 
-    name: Literal["digits", "rings", "swiss-roll"]
+    name: str
     num_train: PositiveInt | None = None
     label_corruption: Share = 0.0
     seed: Seed = 0
+    labels: str | None = None
+    standardization: Standardization = "per-image"
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in DATASETS and name.count("/") != 1:
+            raise ValueError(f"must be one of {', '.join(DATASETS)}, or owner/name, got {name!r}")
+        return name
 
     @field_validator("num_train")
     @classmethod
@@ -76,6 +89,21 @@ class MLPConfig(_Strict):
     initialization: Initialization = "he"
 
 
+class ResNet20Config(_Strict):
+    """Options of :class:`widemargin.networks.ResNet20`."""
+
+    name: Literal["resnet20"]
+    width: Annotated[float, Field(ge=1 / 16)] = 1.0
+
+
+class ResNet32Config(_Strict):
+    """Options of :class:`widemargin.networks.ResNet32`."""
+
+    name: Literal["resnet32"]
+    width: Annotated[float, Field(ge=1 / 16)] = 1.0
+    norm: Norm = "batch"
+
+
 class PoisonConfig(_Strict):
     """Options of :class:`widemargin.training.Poison`; a factor of 0 is training without poison."""
 
@@ -96,6 +124,8 @@ class TrainingConfig(_Strict):
     num_steps: PositiveInt = 1000
     schedule: Schedule = "cosine"
     gradient_clipping: Annotated[float, Field(gt=0)] | None = None
+    augmentation: Augmentation = "none"
+    precision: Precision = "float32"
     poison: PoisonConfig = PoisonConfig()
 
 
@@ -103,14 +133,16 @@ class RunConfig(_Strict):
     """Everything that decides what one network becomes."""
 
     data: DataConfig
-    network: Annotated[NiNConfig | MLPConfig, Field(discriminator="name")]
+    network: Annotated[NiNConfig | MLPConfig | ResNet20Config | ResNet32Config, Field(discriminator="name")]
     training: TrainingConfig = TrainingConfig()
     seed: Seed = 0
 
     @model_validator(mode="after")
     def _fits_its_data(self) -> "RunConfig":
         """Refuse poison and outputs that the data does not allow, before anything is trained."""
-        known, poison = DATASETS[self.data.name], self.training.poison
+        known, poison = DATASETS.get(self.data.name), self.training.poison
+        if known is None:  # the user's own: what it is will be seen when it is read
+            return self
         if poison.factor > 0 and poison.pool == "fresh" and not known.can_be_drawn:
             raise PydanticCustomError(
                 "poison_pool",
@@ -118,7 +150,8 @@ class RunConfig(_Strict):
                 "from those that num_train leaves over",
                 {"data": self.data.name},
             )
-        if poison.factor > 0 and poison.pool == "fixed" and self.data.num_train in (None, known.num_train):
+        uses_all = self.data.num_train in (None, known.num_train) and not known.has_extra
+        if poison.factor > 0 and poison.pool == "fixed" and uses_all:
             raise PydanticCustomError(
                 "poison_pool",
                 "data.num_train must leave examples over as the fixed pool of poison, so be less than {num}",
@@ -128,9 +161,18 @@ class RunConfig(_Strict):
             raise PydanticCustomError(
                 "one_logit", "network.one_logit needs 2 classes, and {data} has more", {"data": self.data.name}
             )
-        if isinstance(self.network, NiNConfig) and len(known.input_shape) != 3:
+        has_images = len(known.input_shape) == 3
+        if self.training.augmentation != "none" and known.hub is None:
             raise PydanticCustomError(
-                "images", "network nin needs images, and {data} has none", {"data": self.data.name}
+                "augmentation",
+                "training.augmentation needs stored images, and {data} has none",
+                {"data": self.data.name},
+            )
+        if not isinstance(self.network, MLPConfig) and not has_images:
+            raise PydanticCustomError(
+                "images",
+                "network {network} needs images, and {data} has none",
+                {"network": self.network.name, "data": self.data.name},
             )
         return self
 
@@ -148,9 +190,11 @@ class RunConfig(_Strict):
     def stack_key(self) -> str | None:
         """The same for all runs that may be trained at once, in one stack; None for one that is trained alone.
 
-        Only multilayer perceptrons gain from it; BatchNorm and dropout forbid it.
+        Only multilayer perceptrons gain from it; BatchNorm, dropout, augmentation and bfloat16 forbid it.
         """
         if not isinstance(self.network, MLPConfig) or self.network.batch_norm or self.network.dropout > 0:
+            return None
+        if self.training.augmentation != "none" or self.training.precision != "float32":
             return None
         own: Any = {"lr": True, "weight_decay": True, "poison": {"factor"}}
         return _hash(self.model_dump(mode="json", exclude={"seed": True, "training": own}))

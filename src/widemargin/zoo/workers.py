@@ -13,7 +13,7 @@ from joblib import cpu_count
 
 from widemargin.errors import InvalidInputError
 from widemargin.zoo.nursery import ChildDiedError, Nursery, TracebackError
-from widemargin.zoo.run import carry_out_together
+from widemargin.zoo.run import Resources, carry_out_together
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig
 
@@ -33,7 +33,7 @@ class Workers(ABC):
     num: int
 
     @abstractmethod
-    def carry_out(self, zoo: Zoo, configs: Sequence[RunConfig]) -> Results:
+    def carry_out(self, zoo: Zoo, configs: Sequence[RunConfig], resources: Resources) -> Results:
         """Train one run, or the runs of one stack, and return their results; called from many threads.
 
         Raises:
@@ -66,9 +66,9 @@ class LocalWorkers(Workers):
         self.num = jobs if jobs > 0 else max(1, cpu_count() // threads)
         self._nursery = _nursery(threads)
 
-    def carry_out(self, zoo: Zoo, configs: Sequence[RunConfig]) -> Results:
+    def carry_out(self, zoo: Zoo, configs: Sequence[RunConfig], resources: Resources) -> Results:
         """See :meth:`Workers.carry_out`."""
-        return _carry_out(zoo, configs, self._nursery.call)
+        return _carry_out(zoo, configs, resources, self._nursery.call)
 
     def stop(self) -> None:
         """See :meth:`Workers.stop`."""
@@ -117,9 +117,9 @@ class RayWorkers(Workers):
         options = {"num_cpus": threads, "num_gpus": gpus_per_run, "max_retries": 0, "max_calls": 1}
         self._remote = ray.remote(**options)(_carry_out_on_node)
 
-    def carry_out(self, zoo: Zoo, configs: Sequence[RunConfig]) -> Results:
+    def carry_out(self, zoo: Zoo, configs: Sequence[RunConfig], resources: Resources) -> Results:
         """See :meth:`Workers.carry_out`."""
-        task = self._remote.remote(zoo, configs, self._threads)
+        task = self._remote.remote(zoo, configs, resources, self._threads)
         self._tasks.add(task)
         try:
             results: Results = self._ray.get(task)
@@ -138,16 +138,16 @@ class RayWorkers(Workers):
                 self._ray.cancel(task, force=True)
 
 
-def _carry_out_on_node(zoo: Zoo, configs: Sequence[RunConfig], threads: int) -> Results:
+def _carry_out_on_node(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, threads: int) -> Results:
     torch.set_num_threads(threads)
-    return _carry_out(zoo, configs, lambda function, *arguments, on_told: function(*arguments, on_told))
+    return _carry_out(zoo, configs, resources, lambda function, *given, on_told: function(*given, on_told))
 
 
-def _carry_out(zoo: Zoo, configs: Sequence[RunConfig], call: Callable[..., Any]) -> Results:
+def _carry_out(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, call: Callable[..., Any]) -> Results:
     """Train runs in a workplace, publish them, and return their results."""
     with zoo.workplace([config.key for config in configs]) as place:
         local = Zoo(place.folder, checkpoints=zoo.checkpoints_folder)
-        call(carry_out_together, local, configs, on_told=place.tell)
+        call(carry_out_together, local, configs, resources, on_told=place.tell)
         for config in configs:
             zoo.publish(place.folder / "runs" / config.key)
     return [Run(zoo.runs_folder / config.key).result for config in configs]

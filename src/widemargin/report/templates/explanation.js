@@ -27,8 +27,8 @@ Object.keys(regions).forEach((id) => showFrame(id, 0));
 const slider = document.getElementById("walk-step");
 const walkRegions = ["why-walk-good", "why-walk-bad"].filter((id) => id in regions);
 const walkCurves = ["why-loss", "why-accuracy", "why-curvature"].filter((id) => id in figures);
-const sign = (text) => text.replace("-", "−");
-const short = (value, digits) => (value === null ? "not finite" : sign(String(Number(value.toPrecision(digits)))));
+const sign = (text) => text.replaceAll("-", "−");
+const short = (value, digits) => (value === null ? "0 or not finite" : sign(String(Number(value.toPrecision(digits)))));
 function placeWalk() {
   const index = Number(slider.value);
   for (const id of walkRegions) showFrame(id, index);
