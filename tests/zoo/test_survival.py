@@ -15,8 +15,10 @@ import pytest
 
 from widemargin.zoo import Study, Zoo, damages, load_study, train_zoo
 
-VICTIMS = 8 * ["main"] + 4 * ["group"] + 38 * ["child"]
-"""The driver alone; all processes at once; any of the nursery, its guards and their children."""
+VICTIMS = 6 * ["driver"] + 3 * ["group"] + 3 * ["nursery"] + 38 * ["child"]
+"""The driver alone; all processes at once; what forks guards and children; any of these."""
+
+PATIENCE_SECONDS = 120
 
 STUDY = """\
 name: survival
@@ -59,7 +61,7 @@ class Trainer:
                 group = int((folder / "stat").read_text().rpartition(")")[2].split()[2])
                 if group == self.processes[-1].pid and "zoo.nursery" in (folder / "cmdline").read_text():
                     found.append(int(folder.name))
-        return found
+        return sorted(found)  # the oldest first
 
     def entries(self) -> set[str]:
         """Return the names of all runs and of what is under way."""
@@ -87,9 +89,10 @@ def trainer(tmp_path: Path) -> Iterator[Trainer]:
 
 def kill(trainer: Trainer, victim: str, rng: random.Random) -> None:
     process = trainer.processes[-1]
-    if victim == "child" and (children := trainer.children()):
+    nursery, *children = trainer.children() or [process.pid]
+    if victim in ("child", "nursery"):
         with contextlib.suppress(ProcessLookupError):  # it has just ended
-            os.kill(rng.choice(children), signal.SIGKILL)
+            os.kill(rng.choice(children or [nursery]) if victim == "child" else nursery, signal.SIGKILL)
         return
     with contextlib.suppress(ProcessLookupError):  # the zoo is finished already
         (os.killpg if victim == "group" else os.kill)(process.pid, signal.SIGKILL)
@@ -106,8 +109,8 @@ def test_a_zoo_killed_fifty_times_ends_with_every_run_once(trainer: Trainer) -> 
             trainer.start("--retry-failed")
         before = trainer.entries()
         # Some kills come at any moment, some as a run begins, some after one more run has ended.
-        moment = rng.choice(["any", "begun", "ended"])
-        deadline = time.monotonic() + (rng.uniform(0, 3) if moment == "any" else 30)
+        moment = rng.choice(["any", "begun", "begun", "ended", "ended"])
+        deadline = time.monotonic() + (rng.uniform(0, 3) if moment == "any" else PATIENCE_SECONDS)
         while time.monotonic() < deadline and trainer.is_running():
             new = trainer.entries() - before
             if new & trainer.zoo.keys() or (new and moment == "begun"):
@@ -124,9 +127,9 @@ def test_a_zoo_killed_fifty_times_ends_with_every_run_once(trainer: Trainer) -> 
 
     planned = {config.key for config in load_study(trainer.folder / "study.yaml").runs()}
     if trainer.is_running():
-        trainer.processes[-1].wait(timeout=120)
+        trainer.processes[-1].wait(timeout=PATIENCE_SECONDS)
     trainer.start("--retry-failed")
-    returncode = trainer.processes[-1].wait(timeout=120)
+    returncode = trainer.processes[-1].wait(timeout=PATIENCE_SECONDS)
     assert returncode == 0, (trainer.folder / "stderr.txt").read_text()
     assert len(planned) == 64
     assert trainer.entries() == planned
@@ -165,7 +168,7 @@ def test_two_drivers_on_one_folder_are_one(trainer: Trainer) -> None:
     trainer.start()
     assert trainer.processes[-1].wait(timeout=60) == 1
     assert "is being trained by another process" in (trainer.folder / "stderr.txt").read_text()
-    assert first.wait(timeout=120) == 0
+    assert first.wait(timeout=PATIENCE_SECONDS) == 0
     assert len(trainer.zoo.runs()) == 64
     assert damages(trainer.zoo) == []
 

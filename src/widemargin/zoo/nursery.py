@@ -170,7 +170,8 @@ def serve(descriptor: int) -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     with socket.socket(fileno=descriptor) as control:
-        control.sendall(b"1")
+        with contextlib.suppress(OSError):  # whoever started it is gone already; so does the loop find
+            control.sendall(b"1")
         while True:
             _, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             if not descriptors:
