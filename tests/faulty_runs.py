@@ -94,3 +94,15 @@ def slow(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, tell: Tel
     tell(0.5)
     time.sleep(60)
     return carry_out_together(zoo, configs, resources, tell)
+
+
+def resuming(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources, tell: Tell) -> list[Run]:
+    """Be killed after leaving a checkpoint; if there is one, note what it says."""
+    checkpoint = zoo.checkpoint(configs[0])
+    if not checkpoint.exists():
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write_text("half-way")
+        os.kill(os.getpid(), signal.SIGKILL)
+    (marks(zoo) / "resumed").write_text(checkpoint.read_text())
+    checkpoint.unlink()
+    return carry_out_together(zoo, configs, resources, tell)

@@ -38,6 +38,11 @@ def test_poison_costs_its_examples(small_config: MakeConfig) -> None:
     assert training_flops(config) == (20 + 40) * perceptron_flops(64, 7, 10)
 
 
+def test_data_that_is_not_known_beforehand_counts_as_cifar(small_config: MakeConfig) -> None:
+    own, cifar = (small_config(data={"name": name, "num_train": 100}) for name in ("me/mine", "cifar10"))
+    assert training_flops(own) == training_flops(cifar)
+
+
 def test_batch_norm_and_convolutions_can_be_counted(small_config: MakeConfig) -> None:
     narrow, wide = (small_config(network={"name": "nin", "width": width, "batch_norm": True}) for width in (0.1, 0.2))
     assert training_flops(wide) > 2 * training_flops(narrow) > 0

@@ -215,6 +215,16 @@ def test_what_was_given_up_is_tried_again_only_if_that_is_wanted(
     assert zoo.failures() == {}
 
 
+def test_a_run_that_is_tried_again_finds_its_checkpoint(
+    zoo: Zoo, small_study: MakeStudy, fault: Callable[[str], None]
+) -> None:
+    fault("resuming")
+    train_zoo(small_study(), zoo.folder, jobs=1)
+    assert (faulty_runs.marks(zoo) / "resumed").read_text() == "half-way"
+    assert len(zoo.runs()) == 1
+    assert [*zoo.checkpoints_folder.iterdir()] == []
+
+
 def test_attempts_are_counted_over_restarts(zoo: Zoo, small_study: MakeStudy, fault: Callable[[str], None]) -> None:
     fault("raising")
     (config,) = [config for config in unstacked(small_study).runs() if config.seed == faulty_runs.FAULTY_SEED]

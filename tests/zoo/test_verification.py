@@ -99,6 +99,20 @@ def test_weights_of_another_network_are_named(
     ]
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_weights_for_data_that_is_not_known_beforehand_must_agree_with_the_initial_ones(
+    small_config: Callable[..., RunConfig], tmp_path: Path, is_damaged: bool
+) -> None:
+    config, zoo = small_config(data={"name": "me/mine"}), Zoo(tmp_path)
+    with zoo.writing(config) as folder:
+        save_file({"bias": torch.zeros(3)}, folder / "initial.safetensors")
+        save_file({"bias": torch.zeros(4 if is_damaged else 3)}, folder / "weights.safetensors")
+        (folder / "history.jsonl").write_text('{"step": 7}\n')
+        (folder / "result.json").write_text('{"status": "diverged", "num_steps": 7, "seconds": 1.5}')
+    expected = ["weights.safetensors must fit the network of config.json, but does not at bias"] if is_damaged else []
+    assert [damage.reason for damage in damages(zoo)] == expected
+
+
 def test_infinite_weights_are_damage_unless_the_run_diverged(zoo: Zoo, run: Run, diverged: Run) -> None:
     for each in (run, diverged):
         rewrite(each)
