@@ -1,7 +1,7 @@
 """Does a predictor fitted on natural networks hold for poisoned ones of the same kind?
 
-Takes two zoos with equal layers, say those of nin-cifar10-small and nin-cifar10-poison. Every predictor is fitted on all
-usable networks of the first and asked for the gaps of the second; and the second is added to the first, whole
+Takes two zoos with equal layers, say those of nin-cifar10-small and nin-cifar10-poison. Every predictor is fitted on
+all usable networks of the first and asked for the gaps of the second; and the second is added to the first, whole
 configurations left out. R² is against the poisoned networks' own mean gap, so it is negative where the predictor is
 worse than knowing that mean; the bias is the mean of predicted less actual gap.
 """

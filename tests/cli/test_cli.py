@@ -112,7 +112,13 @@ def test_help_names_every_command() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["demo"], ["measure"], ["evaluate"], ["report"], *(["zoo", name] for name in ("train", "status", "studies"))],
+    [
+        ["demo"],
+        ["measure"],
+        ["evaluate"],
+        ["report"],
+        *(["zoo", name] for name in ("train", "status", "verify", "studies")),
+    ],
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
     ran = CliRunner().invoke(app, [*command, "--help"])
@@ -371,7 +377,7 @@ def test_writes_the_report_where_it_is_wanted(widemargin: CommandLine, zoo: Zoo,
     assert (tmp_path / "deep" / "page.html").read_text().lower().startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize("command", [["evaluate"], ["report"], ["zoo", "status"]])
+@pytest.mark.parametrize("command", [["evaluate"], ["report"], ["zoo", "status"], ["zoo", "verify"]])
 def test_what_is_no_zoo_is_one_sentence(widemargin: CommandLine, command: list[str]) -> None:
     code, out, err = widemargin(*command, "nowhere")
     assert (code, out) == (1, "")
@@ -441,28 +447,36 @@ def test_says_how_far_a_zoo_is(widemargin: CommandLine, zoo: Zoo) -> None:
         "planned": 8,
         "finished": statuses.count("finished"),
         "diverged": statuses.count("diverged"),
+        "failed": 0,
+        "running": 0,
         "missing": 0,
+        "num_workers": 0,
+        "seconds_left": 0,
+        "failures": {},
     }
     assert answer["diverged"] >= 1
     code, out, _ = widemargin("zoo", "status", zoo.folder)
-    assert out == f"tiny: 8 networks, {answer['finished']} finished, {answer['diverged']} diverged, 0 missing\n"
+    counts = f"{answer['finished']} finished, {answer['diverged']} diverged, 0 failed, 0 running, 0 missing"
+    assert out == f"tiny: 8 networks, {counts}\n"
 
 
 def test_says_what_is_missing(widemargin: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
-    assert widemargin("zoo", "status", tmp_path)[1] == f"{tmp_path}: 0 networks, 0 finished, 0 diverged, 0 missing\n"
+    nothing = "0 finished, 0 diverged, 0 failed, 0 running"
+    assert widemargin("zoo", "status", tmp_path)[1] == f"{tmp_path}: 0 networks, {nothing}, 0 missing\n"
     (tmp_path / "study.yaml").write_text(STUDY)
     from widemargin.zoo import load_study
 
     Zoo(tmp_path).adopt(load_study(tmp_path / "study.yaml"))
-    assert widemargin("zoo", "status", tmp_path)[1] == "tiny: 6 networks, 0 finished, 0 diverged, 6 missing\n"
+    assert widemargin("zoo", "status", tmp_path)[1] == f"tiny: 6 networks, {nothing}, 6 missing\n"
 
 
 def test_trains_a_zoo(widemargin: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
     code, out, err = widemargin("zoo", "train", "study.yaml", "--out", "zoo", "--jobs", 1, "--json")
     assert code == 0
-    assert json.loads(out) == {"study": "tiny", "planned": 6, "finished": 6, "diverged": 0, "missing": 0}
+    answer = json.loads(out)
+    assert [answer[name] for name in ("study", "planned", "finished", "diverged", "missing")] == ["tiny", 6, 6, 0, 0]
     assert "6/6 networks" in err
 
 
@@ -484,6 +498,11 @@ def test_a_file_where_the_zoo_shall_be_is_one_sentence(widemargin: CommandLine, 
         ("misspelt.yaml", [], r"misspelt\.yaml, line 8: unknown key 'gird'"),
         ("study.yaml", ["--jobs", "0"], r"--jobs must be a number of processes, or -1 for one per core, got 0\."),
         ("study.yaml", ["--jobs", "-2"], r"--jobs must be a number of processes, or -1 for one per core, got -2\."),
+        ("study.yaml", ["--shard", "3/2"], r"--shard must be i/n with i from 1 to n, got '3/2'\."),
+        ("study.yaml", ["--shard", "half"], r"--shard must be i/n with i from 1 to n, got 'half'\."),
+        ("study.yaml", ["--backend", "dask"], r"--backend must be local or ray, got 'dask'\."),
+        ("study.yaml", ["--address", "auto"], r"--address and --gpus-per-run are for --backend ray\."),
+        ("study.yaml", ["--gpus-per-run", ".5"], r"--address and --gpus-per-run are for --backend ray\."),
     ],
 )
 def test_a_study_that_cannot_be_trained_is_one_sentence(
@@ -545,7 +564,7 @@ def test_ctrl_c_stops_training_without_noise_and_the_same_command_goes_on(tmp_pa
     before = {run.folder: (run.folder / "result.json").stat().st_ino for run in zoo.runs()}
     assert 0 < len(before) < 6
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert again.stdout == "tiny: 6 networks, 6 finished, 0 diverged, 0 missing\n"
+    assert again.stdout == "tiny: 6 networks, 6 finished, 0 diverged, 0 failed, 0 running, 0 missing\n"
     assert before.items() <= {run.folder: (run.folder / "result.json").stat().st_ino for run in zoo.runs()}.items()
     assert len([*zoo.runs_folder.iterdir()]) == 6
 

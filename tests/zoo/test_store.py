@@ -1,7 +1,9 @@
+import hashlib
 import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from widemargin.errors import RunError, StudyError, ZooBusyError
-from widemargin.zoo import Run, RunConfig, Study, Zoo, carry_out, load_trained
+from widemargin.zoo import Failure, Run, RunConfig, Study, Zoo, carry_out, load_trained
 
 MakeConfig = Callable[..., RunConfig]
 MakeStudy = Callable[..., Study]
@@ -34,10 +36,22 @@ def write(zoo: Zoo, config: RunConfig, **result: Any) -> Run:
 
 
 def leftovers(zoo: Zoo) -> list[str]:
-    return [path.name for path in zoo.runs_folder.iterdir()]
+    """Return what is among the runs and under way."""
+    folders = [folder for folder in (zoo.runs_folder, zoo.folder / "under_way") if folder.exists()]
+    return [path.name for folder in folders for path in folder.iterdir()]
 
 
 # writing
+
+
+def test_a_result_holds_the_checksums_of_its_run(zoo: Zoo, config: RunConfig) -> None:
+    with zoo.writing(config) as folder:
+        (folder / "weights.safetensors").write_bytes(b"weights")
+        (folder / "result.json").write_text('{"status": "finished"}')
+    run = Run(zoo.runs_folder / config.key)
+    written = {name: (run.folder / name).read_bytes() for name in ("config.json", "weights.safetensors")}
+    checksums = {name: hashlib.sha256(content).hexdigest() for name, content in written.items()}
+    assert run.result == {"status": "finished", "files": checksums}
 
 
 def test_a_folder_is_a_run_only_once_it_is_complete(zoo: Zoo, config: RunConfig) -> None:
@@ -86,20 +100,23 @@ def test_the_first_of_two_writers_of_one_run_wins(zoo: Zoo, config: RunConfig) -
 
 def test_sweeps_what_is_half_written_and_no_finished_run(zoo: Zoo, small_config: MakeConfig) -> None:
     finished = [write(zoo, small_config(seed=seed)) for seed in range(3)]
-    for name in (".partial-abc-1-ff", ".doomed-ff", "0123456789abcdef"):
+    for name in (".doomed-ff", "0123456789abcdef"):
         (zoo.runs_folder / name).mkdir()
         (zoo.runs_folder / name / "weights.safetensors").write_bytes(b"half")
-    (zoo.runs_folder / ".partial-abc-1-ff" / "result.json").write_text("{}")  # killed just before its renaming
-    (zoo.folder / ".partial-study-ff").write_text("{")
+    under_way = zoo.folder / "under_way"
+    (under_way / "all-1-1-ff" / "work").mkdir(parents=True)
+    (under_way / "all-1-1-ff" / "work" / "result.json").write_text("{}")  # killed just before its renaming
+    (under_way / ".doomed-ff").mkdir()
+    (under_way / "3fe-2-1-ff").write_text("{")  # a study half-written by another driver that is gone
     before = {
         run.folder: [(p.name, p.stat().st_ino, p.read_bytes()) for p in run.folder.iterdir()] for run in finished
     }
-    assert zoo.sweep() == 2
+    assert zoo.sweep() == 4
     assert {*zoo.runs_folder.iterdir()} == {*before}
     assert before == {
         run.folder: [(p.name, p.stat().st_ino, p.read_bytes()) for p in run.folder.iterdir()] for run in finished
     }
-    assert not (zoo.folder / ".partial-study-ff").exists()
+    assert [*under_way.iterdir()] == []
     assert zoo.sweep() == 0
 
 
@@ -179,6 +196,102 @@ def test_two_holders_in_one_process_exclude_each_other(zoo: Zoo) -> None:
         pass
 
 
+def shard(zoo: Zoo, index: int, num: int = 2, plan: str = "3fe") -> Zoo:
+    return Zoo(zoo.folder, f"{plan}-{num}-{index}")
+
+
+def test_shares_of_one_division_are_held_at_the_same_time(zoo: Zoo) -> None:
+    with shard(zoo, 1).locked(num_workers=3), shard(zoo, 2).locked(num_workers=4):
+        assert zoo.drivers() == {"3fe-2-1": {"num_workers": 3}, "3fe-2-2": {"num_workers": 4}}
+        with pytest.raises(ZooBusyError, match=r"is being trained by another process\. Wait"), shard(zoo, 2).locked():
+            pass
+    assert zoo.drivers() == {}
+
+
+@pytest.mark.parametrize(("num", "plan"), [(3, "3fe"), (2, "4fe")])
+def test_shares_of_different_divisions_exclude_each_other(zoo: Zoo, num: int, plan: str) -> None:
+    message = r"another process, which divides its runs in another way\. .* the same n of --shard i/n"
+    with shard(zoo, 1).locked(), pytest.raises(ZooBusyError, match=message), shard(zoo, 2, num, plan).locked():
+        pass
+    with shard(zoo, 2, num, plan).locked():
+        pass
+
+
+def test_whoever_looks_whether_a_lock_is_held_is_in_nobodys_way(zoo: Zoo) -> None:
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            zoo.drivers()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    for _ in range(50):
+        with zoo.locked():
+            pass
+    is_over.set()
+    looking.join()
+
+
+def test_sweeps_only_what_is_its_own_while_others_train(zoo: Zoo, small_config: MakeConfig) -> None:
+    own, foreign = small_config(seed=1).key, small_config(seed=2).key
+    for key in (own, foreign):
+        (zoo.runs_folder / key).mkdir(parents=True)
+    with shard(zoo, 2).locked(), shard(zoo, 2).workplace([foreign]) as place, shard(zoo, 1).locked():
+        (zoo.folder / "under_way" / "3fe-2-1-ff").mkdir()
+        (zoo.folder / "under_way" / "5fe-1-1-ff").mkdir()
+        assert shard(zoo, 1).sweep({own}) == 3
+        assert [path.name for path in zoo.runs_folder.iterdir()] == [foreign]
+        assert [*(zoo.folder / "under_way").iterdir()] == [place.entry]
+
+
+def test_says_what_living_drivers_have_under_way(zoo: Zoo) -> None:
+    with shard(zoo, 1).workplace(["a", "b"]) as place:
+        place.tell(0.25)
+        assert zoo.under_way() == {}
+        with shard(zoo, 1).locked():
+            assert zoo.under_way() == {"a": 0.25, "b": 0.25}
+    assert zoo.under_way() == {}
+
+
+# failures and checkpoints
+
+
+def test_failures_are_kept_until_they_are_forgotten(zoo: Zoo) -> None:
+    assert zoo.failures() == {}
+    for attempts in (1, 2):
+        zoo.note_failure("ab", Failure(attempts, "killed", "line 1"))
+    assert Zoo(zoo.folder).failures() == {"ab": Failure(2, "killed", "line 1")}
+    zoo.note_failure("ab", None)
+    zoo.note_failure("ab", None)
+    assert zoo.failures() == {}
+    assert leftovers(zoo) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"attempts": 1, "why": "killed"}'])
+def test_a_damaged_record_of_a_failure_is_named(zoo: Zoo, content: str) -> None:
+    zoo.note_failure("ab", Failure(1, "killed"))
+    (zoo.folder / "failures" / "ab.json").write_text(content)
+    with pytest.raises(
+        RunError, match=r"failures/ab\.json must be the record of a failed run, but is not .* Delete it"
+    ):
+        zoo.failures()
+
+
+def test_checkpoints_outlive_sweeping_until_their_run_has_ended(zoo: Zoo, config: RunConfig) -> None:
+    checkpoint = zoo.checkpoint(config)
+    checkpoint.parent.mkdir(parents=True)
+    for path in (checkpoint, checkpoint.with_name(f".{checkpoint.name}-7")):
+        path.write_text("half-way")
+    zoo.sweep()
+    assert [*checkpoint.parent.iterdir()] == [checkpoint]
+    write(zoo, config)
+    assert [*checkpoint.parent.iterdir()] == []
+    checkpoint.write_text("left by a process killed right here")
+    zoo.sweep()
+    assert not checkpoint.exists()
+
+
 # the study of a zoo
 
 
@@ -189,6 +302,7 @@ def test_the_adopted_study_can_be_read_back(zoo: Zoo, small_study: MakeStudy) ->
     zoo.adopt(study)
     assert zoo.study == study
     assert [path.name for path in zoo.folder.iterdir() if path.is_file()] == ["study.json"]
+    assert leftovers(zoo) == []
 
 
 def test_a_folder_with_runs_of_another_study_is_refused(

@@ -10,27 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from widemargin import __version__
 from widemargin.cli.landscape import basin, landscape, poison
-from widemargin.cli.output import print_json, status, steps_bar
-from widemargin.cli.scores import AsJson, ZooFolder, evaluate, print_scores, report, zoo_table
-from widemargin.cli.targets import Data, Target, Weights, existing_zoo, one_sentence, together, trained_target
+from widemargin.cli.output import AsJson, print_json, status, steps_bar
+from widemargin.cli.scores import evaluate, print_scores, report, zoo_table
+from widemargin.cli.targets import Data, Device, Target, Weights, one_sentence, together, trained_target
+from widemargin.cli.zoo import Jobs, train_study, zoo_app
 from widemargin.errors import InvalidInputError, WidemarginError
 
 if TYPE_CHECKING:
     from widemargin.margins import MarginDistribution
     from widemargin.report import Explanation
-    from widemargin.zoo import Resources, Study, Zoo
+    from widemargin.zoo import Study, Zoo
 
 __all__ = ["app", "main"]
 
@@ -41,7 +34,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-zoo_app = typer.Typer(help="Train zoos of networks and see how far they are.", no_args_is_help=True)
 app.add_typer(zoo_app, name="zoo")
 for command in (evaluate, report, poison, landscape, basin):
     app.command()(command)
@@ -53,9 +45,6 @@ DEMO_STUDY = "digits-demo"
 EXPLAIN_STUDY = "swiss-roll-demo"
 DEMO_STARTS, DEMO_STEPS = 20, 3000
 """How many bad minima the demo looks for along a good path, and for how many steps each."""
-
-Jobs = Annotated[int, typer.Option(help="Worker processes, one torch thread each; -1: one per core.")]
-Device = Annotated[str, typer.Option(help="auto: a CUDA device where there is one; or cpu, cuda, cuda:1.")]
 
 
 def main() -> None:
@@ -98,8 +87,8 @@ def demo(
 ) -> None:
     """Train a zoo on the digits, predict its generalization gaps, write a report: a few minutes on two cores."""
     started = time.perf_counter()
-    zoo = _train(_with_first_seed(DEMO_STUDY, seed), out, jobs)
-    swiss_roll = _train(_with_first_seed(EXPLAIN_STUDY, seed), out / "swiss-roll", jobs)
+    zoo = train_study(_with_first_seed(DEMO_STUDY, seed), out, jobs)
+    swiss_roll = train_study(_with_first_seed(EXPLAIN_STUDY, seed), out / "swiss-roll", jobs)
     explanation = _explain(swiss_roll, jobs=jobs, seed=seed, num_starts=DEMO_STARTS, minefield_steps=DEMO_STEPS)
     from widemargin.report import write_report, zoo_findings
 
@@ -157,7 +146,7 @@ def explain(
         )
     if 0 < starts < FEWEST_STARTS:
         raise InvalidInputError(f"--starts must be 0 or at least {FEWEST_STARTS}, got {starts}.")
-    zoo = _train(wanted, out, jobs)
+    zoo = train_study(wanted, out, jobs)
     explanation = _explain(zoo, jobs=jobs, seed=seed, num_directions=directions, num_starts=starts)
     report_path = write_explanation(explanation, out / "report.html")
     explanation.table.to_csv(out / "basins.csv", index=False)
@@ -226,70 +215,6 @@ def measure(
         _print_margins(distribution, answer)
 
 
-@zoo_app.command("train")
-def train(
-    study: Annotated[str, typer.Argument(help="A study's YAML file, or the name of one that ships.")],
-    out: Annotated[Path, typer.Option(help="Folder of the zoo.", show_default=False)],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="The images: a folder of Parquet files or images, an .npz, or a hub name; default: the hub."
-        ),
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="An .npz of training labels, where the study names some.")
-    ] = None,
-    device: Device = "auto",
-    jobs: Jobs = -1,
-    as_json: AsJson = False,
-) -> None:
-    """Train every network of a study; stopped anyhow, the same command goes on where it was."""
-    from widemargin.data import Sources
-    from widemargin.zoo import Resources, load_study
-
-    zoo = _train(load_study(study), out, jobs, Resources(Sources(data, labels), device))
-    _print_status(zoo, as_json)
-
-
-@zoo_app.command("status")
-def zoo_status(folder: ZooFolder, as_json: AsJson = False) -> None:
-    """Say how many runs of a zoo are finished, diverged and missing."""
-    _print_status(existing_zoo(folder), as_json)
-
-
-@zoo_app.command("studies")
-def studies() -> None:
-    """List the studies that ship with widemargin."""
-    from widemargin.zoo import load_study, shipped_studies
-
-    for name in shipped_studies():
-        study = load_study(name)
-        print(f"{name}: {len(study.runs())} networks. {study.description}")
-
-
-def _train(study: "Study", out: Path, jobs: int, resources: "Resources | None" = None) -> "Zoo":
-    if jobs == 0 or jobs < -1:
-        raise InvalidInputError(f"--jobs must be a number of processes, or -1 for one per core, got {jobs}.")
-    from widemargin.zoo import train_zoo
-
-    columns = (
-        TextColumn("training {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("networks, elapsed"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(study.name, total=None)
-
-        def show(progress: Any) -> None:
-            bar.update(task, completed=round(progress.num_done + progress.num_under_way, 1), total=progress.num_runs)
-
-        return train_zoo(study, out, jobs=jobs, resources=resources, on_progress=show)
-
-
 def _with_first_seed(name: str, seed: int) -> "Study":
     from widemargin.zoo import load_study
 
@@ -344,26 +269,6 @@ def _print_explanation(explanation: "Explanation") -> None:
         else:
             found = f"rank correlation of log volume with the gap {correlation:.3f} over {num} networks"
             print(f"loss below {cutoff:g}: {found}")
-
-
-def _print_status(zoo: "Zoo", as_json: bool) -> None:
-    statuses = [str(run.result["status"]) for run in zoo.runs()]
-    study = zoo.study
-    planned = len(study.runs()) if study else len(statuses)
-    answer = {
-        "study": study.name if study else None,
-        "planned": planned,
-        "finished": statuses.count("finished"),
-        "diverged": statuses.count("diverged"),
-        "missing": planned - len(statuses),
-    }
-    if as_json:
-        print_json(answer)
-    else:
-        print(
-            f"{answer['study'] or zoo.folder}: {planned} networks, {answer['finished']} finished, "
-            f"{answer['diverged']} diverged, {answer['missing']} missing"
-        )
 
 
 def _print_margins(distribution: "MarginDistribution", answer: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from widemargin.cli.output import print_json, status, steps_bar
+from widemargin.cli.output import AsJson, print_json, status, steps_bar
 from widemargin.cli.targets import Data, Target, Weights, one_sentence, poison_of, trained_target
 from widemargin.errors import InvalidInputError, WidemarginError
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["basin", "landscape", "poison"]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standard output.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything that is drawn.")]
 NormalizationOption = Annotated[str, typer.Option(help="Units of steps: filter, layer or none.")]
 

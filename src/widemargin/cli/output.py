@@ -3,11 +3,15 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-__all__ = ["print_json", "status", "steps_bar"]
+__all__ = ["AsJson", "print_json", "status", "steps_bar"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standard output.")]
 
 
 def steps_bar() -> Progress:

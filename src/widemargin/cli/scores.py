@@ -8,8 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from widemargin.cli.output import print_json, status
-from widemargin.cli.targets import existing_zoo
+from widemargin.cli.output import AsJson, print_json, status
+from widemargin.cli.targets import ZooFolder, existing_zoo
 from widemargin.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "print_scores", "report", "zoo_table"]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standard output.")]
-ZooFolder = Annotated[Path, typer.Argument(help="Folder of a zoo.", show_default=False)]
 TABLES = (".csv", ".parquet")
 
 
@@ -51,7 +49,9 @@ def zoo_table(
 
 
 def evaluate(
-    target: Annotated[Path, typer.Argument(help="Folder of a zoo, or a CSV or Parquet file.", show_default=False)],
+    target: Annotated[
+        str, typer.Argument(help="Folder of a zoo or its address, or a CSV or Parquet file.", show_default=False)
+    ],
     gap: Annotated[str | None, typer.Option(help="Column of the gap; default: gap.")] = None,
     hyperparameters: Annotated[
         list[str] | None,
@@ -92,7 +92,9 @@ def evaluate(
 
 def report(
     folder: ZooFolder,
-    out: Annotated[Path | None, typer.Option(help="The HTML file; default: report.html in the zoo.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file; default: report.html in the zoo, or here if it is on a store.")
+    ] = None,
     page: Annotated[
         Path | None, typer.Option(help="Folder to write the study's results to, too: Markdown, CSV and figures.")
     ] = None,
@@ -107,18 +109,19 @@ def report(
     zoo = existing_zoo(folder)
     with status("writing the report …"):
         findings = zoo_findings(zoo)
-        paths = [write_report(findings, out or folder / "report.html")]
+        default = zoo.folder / "report.html" if isinstance(zoo.folder, Path) else Path("report.html")
+        paths = [write_report(findings, out or default)]
         if page is not None:
             paths.append(write_results_page(findings, zoo, page, machine=machine, workers=workers))
     print(*paths, sep="\n")
 
 
-def _table(target: Path) -> "pd.DataFrame":
+def _table(target: str) -> "pd.DataFrame":
     from widemargin.zoo import read_table
     from widemargin.zoo import zoo_table as table_of
 
-    if target.is_file() or target.suffix in TABLES:
-        return read_table(target)
+    if Path(target).is_file() or Path(target).suffix in TABLES:
+        return read_table(Path(target))
     zoo = existing_zoo(target)
     with status("reading the runs …"):
         return table_of(zoo)

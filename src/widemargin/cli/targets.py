@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Data",
+    "Device",
     "Target",
     "Weights",
+    "ZooFolder",
     "existing_zoo",
     "one_sentence",
     "poison_of",
@@ -36,6 +38,12 @@ Weights = Annotated[Path | None, typer.Option(help="Parameters of the network, a
 Data = Annotated[
     str | None,
     typer.Option(help="Training data: a data set's name, an .npz with inputs and labels, or module:factory."),
+]
+
+
+Device = Annotated[str, typer.Option(help="auto: a CUDA device where there is one; or cpu, cuda, cuda:1.")]
+ZooFolder = Annotated[
+    str, typer.Argument(help="Folder of a zoo, or its address on a store such as s3://….", show_default=False)
 ]
 
 
@@ -67,20 +75,22 @@ def together() -> Iterator[bool]:
         torch.distributed.destroy_process_group()
 
 
-def existing_zoo(folder: Path) -> "Zoo":
+def existing_zoo(folder: str | Path) -> "Zoo":
     """Return the zoo in a folder.
 
     Raises:
         RunError: There is none.
     """
     from widemargin.zoo import Zoo
+    from widemargin.zoo.store import located
 
-    if not (folder / "runs").is_dir():
+    zoo = Zoo(located(folder))
+    if not zoo.runs_folder.is_dir():
         raise RunError(
             f"{folder} must be a zoo's folder with runs in it, and is not. Train one with: widemargin zoo train "
             f"STUDY --out {folder}"
         )
-    return Zoo(folder)
+    return zoo
 
 
 def trained_target(target: str, weights: Path | None, data: str | None) -> "TrainedModel":

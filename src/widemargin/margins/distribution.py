@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from upath import UPath
 
 from widemargin.errors import InvalidInputError, InvalidLogitsError, RunError
 from widemargin.layers import INPUT, NUM_HIDDEN_POINTS, choose_layers, tapped
@@ -121,14 +122,14 @@ class MarginDistribution:
             )
 
     @classmethod
-    def load(cls, path: str | Path) -> "MarginDistribution":
+    def load(cls, path: str | Path | UPath) -> "MarginDistribution":
         """Read what :meth:`save` wrote.
 
         Raises:
             RunError: The file is missing or damaged.
         """
         try:
-            with Path(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            with UPath(path).open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return cls(
                     layers=tuple(map(str, file["layers"])),
                     distances=file["distances"],

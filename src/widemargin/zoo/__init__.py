@@ -2,15 +2,20 @@
 
 from widemargin.zoo.basins import CUTOFFS, basin_table, radii_of
 from widemargin.zoo.execution import Progress, train_zoo
+from widemargin.zoo.failures import Failure
 from widemargin.zoo.minefield import Minefield, minefield
 from widemargin.zoo.run import Resources, carry_out, examples_of, examples_of_run, load_trained, measurements
+from widemargin.zoo.status import ZooStatus, zoo_status
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.study_file import load_study, shipped_studies
 from widemargin.zoo.table import is_zoo_table, read_table, write_table, zoo_table
+from widemargin.zoo.verification import Damage, damages, remove_damaged
 
 __all__ = [
     "CUTOFFS",
+    "Damage",
+    "Failure",
     "Minefield",
     "Progress",
     "Resources",
@@ -18,8 +23,10 @@ __all__ = [
     "RunConfig",
     "Study",
     "Zoo",
+    "ZooStatus",
     "basin_table",
     "carry_out",
+    "damages",
     "examples_of",
     "examples_of_run",
     "is_zoo_table",
@@ -29,8 +36,10 @@ __all__ = [
     "minefield",
     "radii_of",
     "read_table",
+    "remove_damaged",
     "shipped_studies",
     "train_zoo",
     "write_table",
+    "zoo_status",
     "zoo_table",
 ]

@@ -1,42 +1,53 @@
-"""Training a zoo over the cores of one machine, stopped and continued at will."""
+"""Training a zoo over the cores of one machine or the nodes of a cluster, stopped and continued at will."""
 
+import errno
+import hashlib
 import os
-import random
+import re
+import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import torch
-from joblib import Parallel, delayed, effective_n_jobs, parallel_config
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from upath import UPath
 
-from widemargin.errors import RunError
-from widemargin.zoo.run import Resources, carry_out_together, settled
-from widemargin.zoo.store import Run, Zoo
+from widemargin.errors import InvalidInputError, StudyError
+from widemargin.zoo.cost import shares, training_flops
+from widemargin.zoo.failures import Failure
+from widemargin.zoo.nursery import child_traceback
+from widemargin.zoo.run import Resources, settled
+from widemargin.zoo.store import Zoo, located
 from widemargin.zoo.study import RunConfig, Study
+from widemargin.zoo.workers import Backend, LocalWorkers, RayWorkers, Results, Workers
 
 __all__ = ["Progress", "one_torch_thread", "train_zoo"]
 
-MAX_DEATHS_WITHOUT_PROGRESS = 3
-PULSE_SECONDS = 1.0
+PULSE_SECONDS, STORE_PULSE_SECONDS = 1.0, 15.0
+"""How often progress is told; stores charge for being asked."""
+
 LARGEST_STACK = 64
 """Runs that can be trained at once are, up to this many: larger stacks are no faster, and lost together if killed."""
+
+REPEATED = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+"""What the system says where every other run would meet the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a zoo is.
+    """How far a driver is with its share of a zoo.
 
     Attributes:
         num_done: Runs that have ended.
-        num_runs: Runs of the study.
+        num_runs: Runs of the study, or of the share of it.
         num_diverged: Of those that have ended.
         seconds: What the run that just ended took; 0 if none did.
         num_under_way: Runs' worth of training done in runs that have not ended.
+        num_failed: Runs that were given up.
+        seconds_left: As far as can be told; None before a run has ended.
     """
 
     num_done: int
@@ -44,137 +55,196 @@ class Progress:
     num_diverged: int
     seconds: float = 0.0
     num_under_way: float = 0.0
+    num_failed: int = 0
+    seconds_left: float | None = None
 
 
 def train_zoo(
     study: Study,
-    folder: str | Path,
+    folder: str | Path | UPath,
     *,
     jobs: int = -1,
+    threads: int = 1,
+    shard: tuple[int, int] = (1, 1),
+    retry_failed: bool = False,
+    backend: Backend = "local",
+    address: str | None = None,
+    gpus_per_run: float = 0.0,
     resources: Resources | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Zoo:
     """Train every run of a study that is not there yet, and return the zoo.
 
     However it was stopped before, it goes on where it was: finished runs are never trained again, half-written
-    ones are swept away. Each worker process uses one torch thread. Runs of small networks that differ only in seed,
-    learning rate, weight decay and poison factor are trained together (:func:`widemargin.training.train_stack`).
+    ones are swept away. Every run has a process of its own, the longest come first. One that raises or is killed is
+    tried once more, alone, and then given up: see :meth:`Zoo.failures`. Runs of small networks that differ only in
+    seed, learning rate, weight decay and poison factor are trained together, see
+    :func:`widemargin.training.train_stack`.
 
     Args:
         study: The grid of runs.
-        folder: Where the zoo is or shall be.
-        jobs: Worker processes; -1 for as many as there are cores.
+        folder: Where the zoo is or shall be: a local path, or an address of any store that fsspec knows.
+        jobs: Runs or stacks at once; -1 for as many as there are cores for.
+        threads: Torch's threads for each.
+        shard: Which share of how many to train, counted from 1; shares have equal cost, and may be trained at the
+            same time by processes that do not know of each other.
+        retry_failed: Whether runs that were given up are tried again.
+        backend: ``"local"``, this machine; or ``"ray"``, a cluster, whose nodes must all see the folder.
+        address: Of the Ray cluster; None for one that was joined already, or else one on this machine.
+        gpus_per_run: Graphics processors that Ray gives to each run, or share of one.
         resources: Where the data is, and on which device to train.
-        on_progress: Called at the start and as each run ends.
+        on_progress: Called at the start, as each run ends, and every second or so.
 
     Raises:
-        RunError: Workers keep dying without finishing a run.
         StudyError: The folder holds another study.
-        ZooBusyError: Another process trains into the folder.
+        ZooBusyError: Another process trains these runs.
+        InvalidInputError: A shard, store or device that there is not, no Ray, or data that cannot be read.
+        RunError: Finished runs were trained on other images or labels.
+        OSError: The disk is full or may not be written.
     """
-    zoo = Zoo(Path(folder))
-    plan = {config.key: config for config in study.runs()}
-    resources = settled(resources or Resources(), zoo, list(plan.values()))
-    with zoo.locked():
+    index, num_shares = shard
+    if not 1 <= index <= num_shares:
+        raise InvalidInputError(f"shard must be i/n with i from 1 to n, got {index}/{num_shares}.")
+    runs = study.runs()
+    own = {config.key: config for config in shares(runs, num_shares)[index - 1]}
+    plan = hashlib.sha256("".join(sorted(config.key for config in runs)).encode()).hexdigest()[:8]
+    zoo = Zoo(located(folder), f"{plan}-{num_shares}-{index}")
+    resources = settled(resources or Resources(), zoo, runs)
+    workers: Workers
+    if backend == "ray":
+        workers = RayWorkers(address, jobs=jobs, threads=threads, gpus_per_run=gpus_per_run)
+    else:
+        workers = LocalWorkers(jobs, threads)
+    with zoo.locked(num_workers=workers.num, host=socket.gethostname(), process=os.getpid()) as check_lock:
         zoo.adopt(study)
-        zoo.sweep()
-        num_deaths = 0
+        for key, failure in zoo.failures().items():
+            if key in own and failure.is_final and retry_failed:
+                zoo.note_failure(key, None)
+        _Driver(zoo, own, workers, resources, on_progress).train(check_lock)
+    return zoo
+
+
+class _Driver:
+    """Whoever trains a share of a zoo's runs."""
+
+    def __init__(
+        self,
+        zoo: Zoo,
+        plan: Mapping[str, RunConfig],
+        workers: Workers,
+        resources: Resources,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self._zoo, self._plan, self._workers, self._resources = zoo, plan, workers, resources
+        self._tell = on_progress or (lambda _: None)
+        self._flops, self._seconds = 0.0, 0.0  # of the runs that have ended here
+
+    def train(self, check_lock: Callable[[], None]) -> None:
+        """Train until nothing is missing but what was given up."""
         while True:
-            done = zoo.keys() & plan.keys()
-            num_diverged = sum(Run(zoo.runs_folder / key).result["status"] == "diverged" for key in done)
-            progress = Progress(len(done), len(plan), num_diverged)
-            if on_progress is not None:
-                on_progress(progress)
-            missing = [config for key, config in plan.items() if key not in done]
+            self._zoo.sweep({*self._plan})  # what an earlier driver left, or a node that was lost
+            results = {run.folder.name: run.result for run in self._zoo.runs() if run.folder.name in self._plan}
+            failures = {key: failure for key, failure in self._zoo.failures().items() if key in self._plan}
+            for key in failures.keys() & results.keys():
+                self._zoo.note_failure(key, None)
+            given_up = {key for key, failure in failures.items() if failure.is_final} - results.keys()
+            missing = {key: config for key, config in self._plan.items() if key not in results.keys() | given_up}
+            num_diverged = sum(result["status"] == "diverged" for result in results.values())
+            self._progress = Progress(len(results), len(self._plan), num_diverged, num_failed=len(given_up))
+            self._left = sum(map(training_flops, missing.values()))
+            self._tell(self._progress)
             if not missing:
-                return zoo
+                return
+            self._round(missing, failures, check_lock)
+
+    def _round(
+        self, missing: Mapping[str, RunConfig], failures: Mapping[str, Failure], check_lock: Callable[[], None]
+    ) -> None:
+        tasks = _tasks([*missing.values()], failures.keys(), self._workers.num)
+        with ThreadPoolExecutor(self._workers.num) as pool, self._pulse():
+            carry_out = self._workers.carry_out
+            futures = {pool.submit(carry_out, self._zoo, task, self._resources): task for task in tasks}
             try:
-                with _Pulse(zoo, progress, on_progress) as pulse:
-                    for seconds, has_diverged in _outcomes(zoo, missing, jobs, resources):
-                        num_diverged += has_diverged
-                        progress = Progress(progress.num_done + 1, len(plan), num_diverged, seconds)
-                        num_deaths = 0
-                        pulse.tell(progress)
-            except TerminatedWorkerError:
-                num_deaths += 1
-                zoo.sweep()
-                if num_deaths > MAX_DEATHS_WITHOUT_PROGRESS:
-                    raise RunError(
-                        f"worker processes died {num_deaths} times in a row without finishing a run, most likely for "
-                        "want of memory. Use fewer with --jobs; finished runs are kept."
-                    ) from None
+                for future in as_completed(futures):
+                    check_lock()
+                    if (error := future.exception()) is None:
+                        self._ended(futures[future], future)
+                    elif (fault := _common_fault(error)) is not None:
+                        raise fault
+                    else:
+                        self._failed(futures[future], error, failures)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._workers.stop()
+                raise
+
+    def _ended(self, configs: Sequence[RunConfig], future: "Future[Results]") -> None:
+        for config, result in zip(configs, future.result(), strict=True):
+            seconds, flops = float(result["seconds"]), training_flops(config)
+            self._left -= flops
+            self._flops += flops * result["num_steps"] / config.training.num_steps
+            self._seconds += seconds
+            self._progress = replace(
+                self._progress,
+                num_done=self._progress.num_done + 1,
+                num_diverged=self._progress.num_diverged + (result["status"] == "diverged"),
+                seconds_left=self._seconds_left(0.0),
+            )
+            self._tell(replace(self._progress, seconds=seconds))
+
+    def _failed(self, configs: Sequence[RunConfig], error: BaseException, before: Mapping[str, Failure]) -> None:
+        reason, traceback = f"{type(error).__name__}: {error}", child_traceback(error)
+        for config in configs:
+            attempts = before[config.key].attempts + 1 if config.key in before else 1
+            self._zoo.note_failure(config.key, Failure(attempts, reason, traceback))
+
+    def _seconds_left(self, flops_under_way: float) -> float | None:
+        if self._flops == 0:
+            return None
+        return (self._left - flops_under_way) * self._seconds / self._flops / self._workers.num
+
+    @contextmanager
+    def _pulse(self) -> Iterator[None]:
+        """Tell how far the runs under way are, every second or so, besides each end of a run."""
+        is_over = threading.Event()
+
+        def watch() -> None:
+            while not is_over.wait(PULSE_SECONDS if isinstance(self._zoo.folder, Path) else STORE_PULSE_SECONDS):
+                shares = {key: share for key, share in self._zoo.under_way().items() if key in self._plan}
+                flops = sum(share * training_flops(self._plan[key]) for key, share in shares.items())
+                left = self._seconds_left(flops)
+                self._tell(replace(self._progress, num_under_way=sum(shares.values()), seconds_left=left))
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
 
-class _Pulse:
-    """Tell how far the runs under way are, every second or so, besides each end of a run."""
-
-    def __init__(self, zoo: Zoo, progress: Progress, on_progress: Callable[[Progress], None] | None) -> None:
-        self._zoo, self._progress, self._on_progress = zoo, progress, on_progress
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def tell(self, progress: Progress) -> None:
-        self._progress = progress
-        if self._on_progress is not None:
-            self._on_progress(progress)
-
-    def __enter__(self) -> "_Pulse":
-        if self._on_progress is not None:
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(PULSE_SECONDS):
-            if (under_way := self._zoo.num_under_way()) and self._on_progress is not None:
-                self._on_progress(replace(self._progress, seconds=0.0, num_under_way=under_way))
-
-
-def _outcomes(zoo: Zoo, configs: list[RunConfig], jobs: int, resources: Resources) -> Iterator[tuple[float, bool]]:
-    # Costly and cheap runs mixed, so that time left can be told and no long run is left to the end by the grid.
-    order = random.Random(0).sample(configs, len(configs))
-    with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
-        parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
-        tasks = _stacks(order, effective_n_jobs(jobs))
-        for outcomes in parallel(delayed(_work)(zoo, stack, resources, os.getpid()) for stack in tasks):
-            yield from outcomes
-
-
-def _stacks(configs: list[RunConfig], num_workers: int) -> list[list[RunConfig]]:
-    """Return what is trained together: equal shares of those that can be stacked, everything else alone."""
+def _tasks(configs: Sequence[RunConfig], failed: Set[str], num_workers: int) -> list[list[RunConfig]]:
+    """Return what is trained together, the longest first: equal shares of what can be stacked, all else alone."""
     together: dict[str, list[RunConfig]] = {}
     for config in configs:
-        together.setdefault(config.stack_key or config.key, []).append(config)
+        is_alone = config.key in failed or config.stack_key is None
+        together.setdefault(config.key if is_alone else str(config.stack_key), []).append(config)
     tasks = []
     for group in together.values():
         num_stacks = max(min(num_workers, len(group)), -(-len(group) // LARGEST_STACK))
         tasks += [group[first::num_stacks] for first in range(num_stacks)]
-    return tasks
+    return sorted(tasks, key=lambda task: -sum(map(training_flops, task)))
 
 
-def _work(zoo: Zoo, configs: list[RunConfig], resources: Resources, parent: int) -> list[tuple[float, bool]]:
-    """Carry out one run, or the runs of one stack, in a worker."""
-    if os.getpid() != parent:
-        _end_with(parent)
-    with one_torch_thread():
-        results = [run.result for run in carry_out_together(zoo, configs, resources)]
-    return [(float(result["seconds"]), result["status"] == "diverged") for result in results]
-
-
-@cache  # one watch per worker process
-def _end_with(parent: int) -> None:
-    """End this worker once its parent was killed; it would wait for work for minutes, holding its memory."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _common_fault(error: BaseException) -> Exception | None:
+    """Return the error if every other run would meet the same: a fault of study, data or disk."""
+    if isinstance(error, StudyError | InvalidInputError):
+        return error
+    if isinstance(error, OSError):
+        return error if error.errno in REPEATED else None
+    said = re.search(r"\(os error (\d+)\)", str(error))  # how safetensors says it
+    return OSError(int(said[1]), os.strerror(int(said[1]))) if said and int(said[1]) in REPEATED else None
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor, nn
+from upath import UPath
 
 from widemargin import __version__, data, networks
 from widemargin.data import ClassificationData, CropAndFlip, Sources
@@ -20,7 +21,7 @@ from widemargin.margins import MarginDistribution, margin_distribution
 from widemargin.measures import input_frobenius_norm, performance, spectral_complexity
 from widemargin.trained_model import TrainedModel
 from widemargin.training import Fit, Poison, fit, has_bfloat16, train_stack
-from widemargin.zoo.store import HEARTBEAT, Run, Zoo
+from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import PoisonConfig, RunConfig
 
 __all__ = [
@@ -108,8 +109,20 @@ def carry_out(zoo: Zoo, config: RunConfig, resources: Resources | None = None) -
     return carry_out_together(zoo, [config], resources)[0]
 
 
-def carry_out_together(zoo: Zoo, configs: Sequence[RunConfig], resources: Resources | None = None) -> list[Run]:
-    """Train runs of one ``stack_key`` at once, then measure them one by one; as :func:`carry_out` does each alone."""
+def carry_out_together(
+    zoo: Zoo,
+    configs: Sequence[RunConfig],
+    resources: Resources | None = None,
+    on_share: Callable[[float], None] | None = None,
+) -> list[Run]:
+    """Train runs of one ``stack_key`` at once, then measure them one by one; as :func:`carry_out` does each alone.
+
+    Args:
+        zoo: Where they go.
+        configs: What they are.
+        resources: What they are carried out with.
+        on_share: Called with the share of the training that is done, now and then.
+    """
     resources = resources or Resources()
     runs = [Run(zoo.runs_folder / config.key) for config in configs]
     missing = [config for config, run in zip(configs, runs, strict=True) if not (run.folder / "result.json").exists()]
@@ -126,8 +139,7 @@ def carry_out_together(zoo: Zoo, configs: Sequence[RunConfig], resources: Resour
             save_file(initial, folder / "initial.safetensors")
         begun = time.perf_counter()
         checkpoint = zoo.checkpoint(missing[0])
-        fits = _fits(missing, built, examples, checkpoint, lambda share: _beat(folders[0], share * len(missing)))
-        (folders[0] / HEARTBEAT).unlink(missing_ok=True)
+        fits = _fits(missing, built, examples, checkpoint, on_share or (lambda _: None))
         training_seconds = (time.perf_counter() - begun) / len(missing)
         for folder, network, initial, fitted in zip(folders, built, initials, fits, strict=True):
             own = provenance | {
@@ -137,11 +149,6 @@ def carry_out_together(zoo: Zoo, configs: Sequence[RunConfig], resources: Resour
             }
             _write(folder, _trained(network, examples, initial), fitted, own)
     return runs
-
-
-def _beat(folder: Path, num_runs: float) -> None:
-    """Leave word of how many runs' worth of training is done, for whoever shows progress."""
-    (folder / HEARTBEAT).write_text(str(num_runs))
 
 
 def _fits(
@@ -351,8 +358,8 @@ def _trained(network: nn.Module, examples: ClassificationData, initial: dict[str
     )
 
 
-def _parameters(path: Path) -> dict[str, torch.Tensor]:
+def _parameters(path: Path | UPath) -> dict[str, torch.Tensor]:
     try:
-        return load_file(path)
+        return load(path.read_bytes())
     except Exception as error:  # safetensors raises an error type of its own, the file system others
         raise RunError(f"{path} must be a safetensors file, but cannot be read ({error}).") from None

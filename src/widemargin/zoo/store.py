@@ -1,4 +1,4 @@
-"""A zoo on disk: one folder of runs, each run's folder complete or absent.
+"""A zoo on disk or on a store: one folder of runs, each run's folder complete or absent.
 
 ZOO/study.json               the study as it was last trained
 ZOO/runs/KEY/                one finished run, named by the hash of its configuration
@@ -7,41 +7,45 @@ ZOO/runs/KEY/                one finished run, named by the hash of its configur
     weights.safetensors      … and after
     history.jsonl            loss and accuracy along the way
     margins.npz              its margin distribution (absent where it diverged)
-    result.json              written last
-ZOO/runs/.partial-KEY-…      a run being written; swept away when nobody writes it any more
+    result.json              written last, with the checksum of every other file
+ZOO/failures/KEY.json        how often a run failed, and how the last time
+ZOO/under_way/DRIVER-…/      runs being trained by a driver; swept away when it is gone
+ZOO/checkpoints/KEY.…        what a long run goes on from; gone when the run has ended
+ZOO/locks/DRIVER             whoever trains a share of the runs holds its lock
 """
 
 import contextlib
-import fcntl
+import hashlib
 import json
-import os
 import secrets
-import shutil
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from upath import UPath
 
-from widemargin.errors import RunError, StudyError, ZooBusyError
+from widemargin.errors import InvalidInputError, RunError, StudyError, ZooBusyError
 from widemargin.margins import MarginDistribution
+from widemargin.zoo.failures import Failure
+from widemargin.zoo.locks import holder, locked
 from widemargin.zoo.study import RunConfig, Study
+from widemargin.zoo.workplace import DOOMED, Workplace, publish, removed, seal, written
 
-__all__ = ["HEARTBEAT", "Run", "Zoo"]
+__all__ = ["Run", "Zoo", "located"]
 
-HEARTBEAT = "progress"
-"""File in a half-written run's folder: how much of it and of those trained with it is done [runs]."""
-
-PARTIAL, DOOMED = ".partial-", ".doomed-"
+ALONE = "all-1-1"
+"""The driver of whoever does not say: all runs are its own."""
 
 
 @dataclass(frozen=True)
 class Run:
     """A finished run's folder."""
 
-    folder: Path
+    folder: Path | UPath
 
     @property
     def config(self) -> RunConfig:
@@ -94,9 +98,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Zoo:
-    """A folder of runs."""
+    """A folder of runs.
 
-    folder: Path
+    Attributes:
+        folder: Where it is: a local path, or a :class:`upath.UPath` to any store that fsspec knows.
+        driver: Whose work under way is written here: the name of a division of the runs, a dash, and a share of it.
+        checkpoints: Local folder where long runs leave what they can go on from; default: in the zoo, or where that
+            is on a store, in this machine's folder for temporary files.
+    """
+
+    folder: Path | UPath
+    driver: str = field(default=ALONE, compare=False)
+    checkpoints: Path | None = field(default=None, compare=False)
 
     @property
     def study(self) -> Study | None:
@@ -114,42 +127,49 @@ class Zoo:
             raise RunError(f"{path} must be a study, but is not: {error.errors()[0]['msg']}.") from None
 
     @property
-    def runs_folder(self) -> Path:
+    def runs_folder(self) -> Path | UPath:
         """Where the runs are."""
         return self.folder / "runs"
 
-    def checkpoint(self, config: RunConfig) -> Path:
-        """Return where a run's training keeps its state until it ends."""
-        return self.folder / "checkpoints" / f"{config.key}.safetensors"
-
     def runs(self) -> list[Run]:
         """Return every finished run, by key."""
-        if not self.runs_folder.is_dir():
-            return []
-        folders = sorted(path for path in self.runs_folder.iterdir() if not path.name.startswith("."))
-        return [Run(folder) for folder in folders if (folder / "result.json").exists()]
+        _look_again(self.folder)
+        folders = [path.parent for path in self.runs_folder.glob("*/result.json")]
+        return [Run(folder) for folder in sorted(folders, key=lambda each: each.name) if folder.name[0] != "."]
 
     def keys(self) -> set[str]:
         """Return the keys of the finished runs."""
         return {run.folder.name for run in self.runs()}
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for this process alone; the lock goes away with the process, however it ends.
+    def locked(self, **note: Any) -> Iterator[Callable[[], None]]:
+        """Hold this driver's share of the runs for this process alone.
+
+        On local file systems the lock goes away with the process, however it ends; on stores see
+        :mod:`widemargin.zoo.locks`. Yields a function that raises if the hold was lost since.
+
+        Args:
+            **note: What others shall know of who holds it.
 
         Raises:
-            ZooBusyError: Another process holds it.
+            ZooBusyError: Another process holds it, or a share of runs that are divided in another way.
         """
-        self.runs_folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        locks = self.folder / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with locked(locks / self.driver, note) as check:
+            if any(_division(name) != _division(self.driver) for name in self.drivers()):
                 raise ZooBusyError(
-                    f"{self.folder} is being trained by another process. Wait for it, or stop it: its finished runs "
-                    "are kept."
-                ) from None
-            yield
+                    f"{self.folder} is being trained by another process, which divides its runs in another way. Wait "
+                    "for it, or give all of them the same study and the same n of --shard i/n."
+                )
+            yield check
+
+    def drivers(self) -> dict[str, dict[str, Any]]:
+        """Return the notes of the drivers that hold their shares now, by name."""
+        _look_again(self.folder)
+        folder = self.folder / "locks"
+        notes = {path.name: holder(path) for path in folder.iterdir()} if folder.is_dir() else {}
+        return {name: note for name, note in notes.items() if note is not None}
 
     def adopt(self, study: Study) -> None:
         """Write down the study that is about to be trained here.
@@ -163,68 +183,139 @@ class Zoo:
                 f"{self.folder} holds {len(strange)} runs that are not in the study {study.name!r} (another study, "
                 "seed or grid). Choose another folder with --out."
             )
-        partial = self.folder / f"{PARTIAL}study-{secrets.token_hex(4)}"
-        partial.write_text(study.model_dump_json(indent=2))
-        partial.replace(self.folder / "study.json")
+        self._write(self.folder / "study.json", study.model_dump_json(indent=2))
 
-    def sweep(self) -> int:
-        """Remove what interrupted processes left half-written; return how many runs that were."""
-        if not self.runs_folder.is_dir():
-            return 0
-        for leftover in self.folder.glob(f"{PARTIAL}study-*"):
-            leftover.unlink(missing_ok=True)
-        num_partial = 0
-        for path in [*self.runs_folder.iterdir()]:
-            is_partial = path.name.startswith(PARTIAL) or (path.is_dir() and not (path / "result.json").exists())
-            if is_partial and not path.name.startswith(DOOMED):
-                # Renamed first: a worker that outlived its parent can then neither write into it nor finish it.
-                with contextlib.suppress(FileNotFoundError):
-                    path.rename(path.with_name(f"{DOOMED}{secrets.token_hex(8)}"))
-                    num_partial += 1
-        for doomed in self.runs_folder.glob(f"{DOOMED}*"):
-            shutil.rmtree(doomed, ignore_errors=True)
-        return num_partial
+    def failures(self) -> dict[str, Failure]:
+        """Return how often and how runs failed that have not been trained since, by key.
 
-    def num_under_way(self) -> float:
-        """Return how many runs' worth of training is done in runs that have not ended."""
-        done = 0.0
-        for path in self.runs_folder.glob(f"{PARTIAL}*/{HEARTBEAT}"):
+        Raises:
+            RunError: A record of a failure is damaged.
+        """
+        _look_again(self.folder)
+        return {path.stem: Failure.read(path) for path in (self.folder / "failures").glob("*.json")}
+
+    def note_failure(self, key: str, failure: Failure | None) -> None:
+        """Write down how a run failed; with None, forget that it did."""
+        path = self.folder / "failures" / f"{key}.json"
+        if failure is not None:
+            self._write(path, failure.as_json())
+        elif path.exists():
+            path.unlink()
+
+    def checkpoint(self, config: RunConfig) -> Path:
+        """Return the local file where a long run may leave what it can go on from.
+
+        It outlives processes that are killed, and is removed when the run has ended.
+        """
+        return self.checkpoints_folder / f"{config.key}.safetensors"
+
+    @property
+    def checkpoints_folder(self) -> Path:
+        """Where checkpoints are: :attr:`checkpoints` or its default."""
+        if self.checkpoints is not None:
+            return self.checkpoints
+        if isinstance(self.folder, Path):
+            return self.folder / "checkpoints"
+        name = hashlib.sha256(str(self.folder).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / "widemargin-checkpoints" / name
+
+    def sweep(self, keys: set[str] | None = None) -> int:
+        """Remove what interrupted processes left half-written; return how many pieces that were.
+
+        Args:
+            keys: Runs that are this driver's own; default: all.
+        """
+        _look_again(self.folder)
+        alive = self.drivers().keys() - {self.driver}
+        num_removed = 0
+        under_way = self.folder / "under_way"
+        for path in [*under_way.iterdir()] if under_way.is_dir() else []:
+            if path.name.rpartition("-")[0] not in alive:
+                num_removed += removed(path) and not path.name.startswith(DOOMED)
+        finished = self.keys()
+        for path in [*self.runs_folder.iterdir()] if self.runs_folder.is_dir() else []:
+            is_own = keys is None or path.name in keys or path.name.startswith(DOOMED)
+            if is_own and path.is_dir() and path.name not in finished:
+                num_removed += removed(path)
+        for path in self.checkpoints_folder.glob("*"):
+            key = path.name.lstrip(".").partition(".")[0]
+            if key in finished or (path.name.startswith(".") and (keys is None or key in keys)):  # or half-written
+                path.unlink(missing_ok=True)
+        return num_removed
+
+    def under_way(self) -> dict[str, float]:
+        """Return of every run that a living driver trains what share of its training is done."""
+        shares: dict[str, float] = {}
+        alive = self.drivers()
+        for path in (self.folder / "under_way").glob("*/progress.json"):
             with contextlib.suppress(OSError, ValueError):  # it may go away or be half-written at any moment
-                done += float(path.read_text())
-        return done
+                if path.parent.name.rpartition("-")[0] in alive:
+                    progress = json.loads(path.read_text())
+                    shares |= dict.fromkeys(progress["runs"], progress["share"])
+        return shares
+
+    @contextmanager
+    def workplace(self, keys: Sequence[str]) -> Iterator[Workplace]:
+        """Yield where runs are trained until they are published; nothing of it is left behind."""
+        with Workplace.made(self.folder / "under_way" / f"{self.driver}-{secrets.token_hex(8)}", keys) as place:
+            yield place
 
     @contextmanager
     def writing(self, config: RunConfig) -> Iterator[Path]:
         """Yield a folder to write a run into; on success it becomes the run, otherwise nothing is left.
 
-        ``config.json`` is written first, by this; ``result.json`` is for the caller to write last.
+        ``config.json`` is written first, by this; ``result.json`` is for the caller to write last. It is given the
+        checksums of all other files.
 
         Raises:
             RunError: The caller wrote no ``result.json``.
         """
+        with self.workplace([config.key]) as place:
+            folder = place.folder / config.key
+            folder.mkdir()
+            (folder / "config.json").write_text(config.model_dump_json(indent=2))
+            yield folder
+            if not (folder / "result.json").exists():
+                raise RunError(f"{folder} lacks its result.json, which is written last.")
+            seal(folder)
+            self.publish(folder)
+
+    def publish(self, folder: Path) -> None:
+        """Make a run of what was written in a workplace; one that is there already stays as it is."""
         self.runs_folder.mkdir(parents=True, exist_ok=True)
-        partial = self.runs_folder / f"{PARTIAL}{config.key}-{os.getpid()}-{secrets.token_hex(4)}"
-        partial.mkdir()
-        try:
-            (partial / "config.json").write_text(config.model_dump_json(indent=2))
-            yield partial
-            if not (partial / "result.json").exists():
-                raise RunError(f"{partial} lacks its result.json, which is written last.")
-            with contextlib.suppress(FileExistsError):
-                _rename_to_absent(partial, self.runs_folder / config.key)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        publish(folder, self.runs_folder / folder.name)
+        for path in self.checkpoints_folder.glob(f"{folder.name}.*"):
+            path.unlink(missing_ok=True)
+
+    def _write(self, path: Path | UPath, text: str) -> None:
+        under_way = self.folder / "under_way"
+        for folder in (path.parent, under_way):
+            folder.mkdir(parents=True, exist_ok=True)
+        written(path, text, under_way / f"{self.driver}-{secrets.token_hex(8)}")
 
 
-def _rename_to_absent(source: Path, target: Path) -> None:
-    """Rename a folder; one that is there already, complete, stays as it is.
+def located(address: str | Path | UPath) -> Path | UPath:
+    """Return where a zoo is, by its absolute path or its address on a store.
 
     Raises:
-        FileExistsError: The target is there.
+        InvalidInputError: The store is unknown, or what is needed to reach it is not installed.
     """
     try:
-        source.rename(target)
-    except OSError:
-        if target.exists():
-            raise FileExistsError(target) from None
-        raise
+        folder = UPath(address).absolute()
+        if not isinstance(folder, Path):
+            _ = folder.fs
+    except (ImportError, ValueError) as error:
+        raise InvalidInputError(
+            f"{address} must be a folder, or an address that fsspec knows, but: {error}."
+        ) from None
+    return folder
+
+
+def _division(driver: str) -> str:
+    return driver.rpartition("-")[0]
+
+
+def _look_again(path: Path | UPath) -> None:
+    """Forget what fsspec remembers of a store's listings: other processes write there too."""
+    if not isinstance(path, Path):
+        path.fs.invalidate_cache()
