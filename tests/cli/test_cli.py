@@ -431,10 +431,22 @@ def test_a_report_that_cannot_be_written_is_one_sentence(widemargin: CommandLine
 
 
 def test_lists_the_shipped_studies(widemargin: CommandLine) -> None:
-    code, out, _ = widemargin("zoo", "studies")
+    code, out, _ = widemargin("zoo", "studies", "--no-time")
     assert code == 0
-    assert [line.partition(":")[0] for line in out.splitlines()] == [*shipped_studies()]
-    assert re.match(r"digits-demo: \d+ networks\. \S", out)
+    heads = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert [head.partition(":")[0] for head in heads] == [*shipped_studies()]
+    assert "digits-demo: 192 networks, 4.5e+12 operations." in heads
+    assert "\n    Network-in-Network on the 8x8 digits images that scikit-learn ships" in out
+
+
+def test_tells_about_how_long_each_study_takes(widemargin: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("widemargin.zoo.estimated_seconds", lambda runs, num_workers, device: 7200.0 / num_workers)
+    code, out, _ = widemargin("zoo", "studies", "--jobs", 2)
+    assert code == 0
+    assert "demogen-nin-cifar10: 216 networks, 3.1e+18 operations, about 60 minutes here." in out
+    assert out.endswith("Times: 2 at once on cpu, from a few steps of each study's smallest network.\n")
+    answer = json.loads(widemargin("zoo", "studies", "--jobs", 4, "--json")[1])
+    assert answer["studies"][0]["estimated_seconds"] == 1800
 
 
 def test_says_how_far_a_zoo_is(widemargin: CommandLine, zoo: Zoo) -> None:

@@ -1,5 +1,6 @@
 """Commands about zoos: train them, see how far they are, find what is damaged."""
 
+import textwrap
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from widemargin.cli.output import AsJson, print_json
+from widemargin.cli.output import status as waiting
 from widemargin.cli.targets import Device, ZooFolder, existing_zoo
 from widemargin.errors import InvalidInputError, RunError
 
@@ -116,13 +118,38 @@ def verify(
 
 
 @zoo_app.command("studies")
-def studies() -> None:
-    """List the studies that ship with widemargin."""
-    from widemargin.zoo import load_study, shipped_studies
+def studies(
+    jobs: Jobs = -1,
+    device: Device = "cpu",
+    no_time: Annotated[bool, typer.Option("--no-time", help="Do not try how fast this machine is.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the studies that ship with widemargin: how many networks, how much to compute, about how long here."""
+    from joblib import cpu_count
 
+    from widemargin.zoo import Resources, estimated_seconds, load_study, shipped_studies
+    from widemargin.zoo.cost import training_flops
+
+    num_workers = cpu_count() if jobs == -1 else jobs
+    rows: list[dict[str, Any]] = []
     for name in shipped_studies():
         study = load_study(name)
-        print(f"{name}: {len(study.runs())} networks. {study.description}")
+        runs = study.runs()
+        with waiting(f"trying {name} …"):
+            where = Resources(device=device).torch_device
+            seconds = None if no_time else estimated_seconds(runs, num_workers, where)
+        flops = sum(map(training_flops, runs))
+        sizes = {"networks": len(runs), "training_flops": flops, "estimated_seconds": seconds}
+        rows.append({"name": name, **sizes, "description": study.description})
+    if as_json:
+        print_json({"jobs": num_workers, "device": device, "studies": rows})
+        return
+    for row in rows:
+        took = "" if no_time else f", about {_about(row['estimated_seconds'])} here"
+        print(f"{row['name']}: {row['networks']} networks, {row['training_flops']:.1e} operations{took}.")
+        print(textwrap.indent(textwrap.fill(row["description"], 100), "    "))
+    if not no_time:
+        print(f"Times: {num_workers} at once on {device}, from a few steps of each study's smallest network.")
 
 
 def train_study(study: "Study", out: str | Path, jobs: int, **options: Any) -> "Zoo":
@@ -174,6 +201,14 @@ def _print_status(zoo: "Zoo", as_json: bool) -> None:
         print(f"left, {workers}: {_duration(status.seconds_left)}")
     for key, failure in status.failures.items():
         print(f"failed: {key}: {failure.reason}")
+
+
+def _about(seconds: float) -> str:
+    """Return a rough time in words."""
+    for unit, length in (("years", 31_557_600), ("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return "a minute"
 
 
 def _duration(seconds: float | None) -> str:

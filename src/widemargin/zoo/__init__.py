@@ -1,6 +1,7 @@
 """Zoos: studies, runs, their store, execution and table."""
 
 from widemargin.zoo.basins import CUTOFFS, basin_table, radii_of
+from widemargin.zoo.estimate import estimated_seconds
 from widemargin.zoo.execution import Progress, train_zoo
 from widemargin.zoo.failures import Failure
 from widemargin.zoo.minefield import Minefield, minefield
@@ -27,6 +28,7 @@ __all__ = [
     "basin_table",
     "carry_out",
     "damages",
+    "estimated_seconds",
     "examples_of",
     "examples_of_run",
     "is_zoo_table",

@@ -24,7 +24,7 @@ from widemargin.zoo.store import Zoo, located
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.workers import Backend, LocalWorkers, RayWorkers, Results, Workers
 
-__all__ = ["Progress", "one_torch_thread", "train_zoo"]
+__all__ = ["Progress", "one_torch_thread", "tasks_of", "train_zoo"]
 
 PULSE_SECONDS, STORE_PULSE_SECONDS = 1.0, 15.0
 """How often progress is told; stores charge for being asked."""
@@ -160,7 +160,7 @@ class _Driver:
     def _round(
         self, missing: Mapping[str, RunConfig], failures: Mapping[str, Failure], check_lock: Callable[[], None]
     ) -> None:
-        tasks = _tasks([*missing.values()], failures.keys(), self._workers.num)
+        tasks = tasks_of([*missing.values()], failures.keys(), self._workers.num)
         with ThreadPoolExecutor(self._workers.num) as pool, self._pulse():
             carry_out = self._workers.carry_out
             futures = {pool.submit(carry_out, self._zoo, task, self._resources): task for task in tasks}
@@ -224,7 +224,7 @@ class _Driver:
             thread.join()
 
 
-def _tasks(configs: Sequence[RunConfig], failed: Set[str], num_workers: int) -> list[list[RunConfig]]:
+def tasks_of(configs: Sequence[RunConfig], failed: Set[str], num_workers: int) -> list[list[RunConfig]]:
     """Return what is trained together, the longest first: equal shares of what can be stacked, all else alone."""
     together: dict[str, list[RunConfig]] = {}
     for config in configs:

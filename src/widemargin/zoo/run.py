@@ -30,6 +30,7 @@ __all__ = [
     "carry_out_together",
     "examples_of",
     "examples_of_run",
+    "fits_of",
     "load_trained",
     "measurements",
     "network_of",
@@ -139,7 +140,7 @@ def carry_out_together(
             save_file(initial, folder / "initial.safetensors")
         begun = time.perf_counter()
         checkpoint = zoo.checkpoint(missing[0])
-        fits = _fits(missing, built, examples, checkpoint, on_share or (lambda _: None))
+        fits = fits_of(missing, built, examples, checkpoint, on_share or (lambda _: None))
         training_seconds = (time.perf_counter() - begun) / len(missing)
         for folder, network, initial, fitted in zip(folders, built, initials, fits, strict=True):
             own = provenance | {
@@ -151,13 +152,14 @@ def carry_out_together(
     return runs
 
 
-def _fits(
+def fits_of(
     configs: Sequence[RunConfig],
     built: Sequence[nn.Module],
     examples: ClassificationData,
-    checkpoint: Path,
-    on_share: Callable[[float], None],
+    checkpoint: Path | None = None,
+    on_share: Callable[[float], None] = lambda _: None,
 ) -> Sequence[Fit]:
+    """Train the networks of runs that can be trained at once, and return how it went."""
     trainings = [config.training for config in configs]
     shared = trainings[0].model_dump(exclude={"lr", "weight_decay", "poison", "augmentation", "precision"})
     lrs, decays = [training.lr for training in trainings], [training.weight_decay for training in trainings]
