@@ -36,11 +36,11 @@ def test_has_one_row_a_network(table: pd.DataFrame, mixed_zoo: Zoo) -> None:
 
 def test_has_the_columns_that_it_promises(table: pd.DataFrame) -> None:
     hyperparameters = {
-        "data": ("name", "num_train", "label_corruption", "seed"),
+        "data": ("name", "num_train", "label_corruption", "seed", "labels", "standardization"),
         "network": ("name", "hidden", "batch_norm", "dropout", "one_logit", "initialization"),
         "training": (
             *("optimizer", "lr", "weight_decay", "momentum", "batch_size", "num_steps", "schedule"),
-            "gradient_clipping",
+            *("gradient_clipping", "augmentation", "precision"),
             *(f"poison.{name}" for name in ("factor", "num_examples", "pool", "schedule")),
         ),
     }

@@ -85,7 +85,7 @@ def existing_zoo(folder: str | Path) -> "Zoo":
     from widemargin.zoo.store import located
 
     zoo = Zoo(located(folder))
-    if not zoo.runs_folder.is_dir():
+    if not zoo.runs_folder.is_dir() and zoo.study is None:
         raise RunError(
             f"{folder} must be a zoo's folder with runs in it, and is not. Train one with: widemargin zoo train "
             f"STUDY --out {folder}"
