@@ -1,7 +1,8 @@
 """A study that was run as a page of Markdown with its table and figures, to be kept beside the code."""
 
 import html
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,26 +85,54 @@ def _facts(findings: Findings, zoo: Zoo, machine: str, workers: int | None) -> s
     if workers is not None:
         time += f"; {workers} {'workers need' if workers > 1 else 'worker needs'} {_duration(seconds / workers)}"
     statuses = table["status"].value_counts().to_dict()
-    planned = len(zoo.study.runs()) if zoo.study else len(table)
-    counts = [f"{num} {status}" for status, num in statuses.items()] + [f"{planned - len(table)} missing"]
+    planned, num_failed = len(zoo.study.runs()) if zoo.study else len(table), len(zoo.failures())
+    counts = [f"{num} {status}" for status, num in statuses.items()]
+    counts += [f"{num_failed} failed"] if num_failed else []
+    counts += [f"{planned - len(table) - num_failed} missing"]
     gap = usable["gap"]
     middle = gap.quantile([0.25, 0.5, 0.75])
     rows = {
-        "trained by": f"`widemargin zoo train {study} --out {zoo.folder.name}`",
+        "trained by": f"`widemargin zoo train {study}{_data_option(results)} --out {zoo.folder.name}`",
         "this page by": f"`widemargin report {zoo.folder.name} --page …`, widemargin {__version__}",
         "versions": ", ".join(versions) or "not recorded",
         "machine": _plain(machine) or "not told",
+        "computed": ", ".join(sorted({f"{r['device']}, {r['precision']}" for r in results if "device" in r}))
+        or "not recorded",
+        **_data_row(results),
         "time": time,
         "networks": f"{planned} planned: {', '.join(counts)}; {len(usable)} with margins",
-        "gaps": f"{gap.min():.3f} to {gap.max():.3f}, quartiles {' / '.join(f'{value:.3f}' for value in middle)}, "
+        "gaps": f"{score_text(float(gap.min()))} to {gap.max():.3f}, quartiles {' / '.join(f'{value:.3f}' for value in middle)}, "
         f"standard deviation {gap.std():.3f}",
         "training accuracy": f"{usable['train_accuracy'].min():.3f} to {usable['train_accuracy'].max():.3f}; "
         f"{(usable['train_accuracy'] >= 0.99).sum()} networks at .99 or more",
-        "left to explain": f"R² {score_text(findings.test_noise_r2)} by the test set's noise, "
-        f"{score_text(findings.repeat_r2)} by repeats",
+        "left to explain": "; ".join(
+            f"R² {score_text(value)} {what}"
+            for value, what in (
+                (findings.test_noise_r2, "if the test set's noise alone stayed"),
+                (findings.repeat_r2, "if the difference between repeats alone stayed"),
+            )
+            if value is not None and math.isfinite(value)
+        )
+        or "not known",
         **{f"`{column.removeprefix('hp.')}`": ", ".join(_values(table[column])) for column in findings.varied},
     }
     return _table(("", ""), list(rows.items()), "--")
+
+
+def _data_option(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the option that names the data, without the folders that it lies in."""
+    sources = sorted({_last_name(result["data"]["source"]) for result in results if "data" in result})
+    return f" --data {_plain(sources[0])}" if len(sources) == 1 else ""
+
+
+def _data_row(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    found = sorted({(result["data"]["source"], result["data"]["checksum"]) for result in results if "data" in result})
+    named = [f"{_plain(_last_name(source))}, SHA-256 of its decoded content {sum_[:16]}…" for source, sum_ in found]
+    return {"data": "; ".join(named)} if named else {}
+
+
+def _last_name(source: str) -> str:
+    return Path(source).name if Path(source).is_absolute() else source
 
 
 def _reading(findings: Findings) -> list[str]:
