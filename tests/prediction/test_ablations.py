@@ -171,6 +171,28 @@ def test_scores_say_what_went_into_them() -> None:
     assert score_of(table, BY_NAME["spectrally normalized margin"]).layers == "output"
 
 
+def test_accuracy_and_loss_come_with_their_logarithms() -> None:
+    table = zoo_like()
+    found = features_of(BY_NAME["training accuracy, loss and their logarithms, ridge"], table)
+    accuracy, loss = table["train_accuracy"], table["train_loss"]
+    np.testing.assert_allclose(found.to_numpy(), np.stack([accuracy, loss, np.log(accuracy), np.log(loss)], axis=1))
+
+
+def test_the_signature_is_put_beside_them() -> None:
+    table = zoo_like()
+    found = features_of(BY_NAME["full signature, accuracy, loss and their logarithms, ridge"], table)
+    signature = features_of(BY_NAME["full signature, ridge"], table)
+    trivial = features_of(BY_NAME["training accuracy, loss and their logarithms, ridge"], table)
+    np.testing.assert_allclose(found.to_numpy(), np.hstack([np.log(signature), trivial]))
+
+
+def test_what_has_no_logarithm_is_said_to_be_missing() -> None:
+    table = zoo_like()
+    table.loc[table.index[0], "train_loss"] = 0.0
+    score = score_of(table, BY_NAME["training accuracy, loss and their logarithms, ridge"])
+    assert score.note == "1 of the networks do not have these features"
+
+
 def test_left_out_runs_do_not_count() -> None:
     table = zoo_like()
     strange = table.iloc[:3].assign(why_left_out="its training diverged", gap=np.nan, train_loss=np.nan)

@@ -153,9 +153,18 @@ def test_says_whether_margins_beat_training_accuracy_and_loss(
     )
     text = page_of(replace(findings, scores=scores), tmp_path).text
     is_better = margins > trivial
-    assert ("so the margins know something that they do not" in text) is is_better
+    assert ("so the margins know something that the others do not" in text) is is_better
+    assert ("here the margins alone do not beat them" in text) is not is_better
     assert ("here the margins add nothing to them" in text) is not is_better
     assert ("it predicts better than the margins do" in text) is not is_better
+
+
+def test_says_that_margins_may_add_to_what_they_do_not_beat(findings: Findings, tmp_path: Path) -> None:
+    values = {"trivial": 0.7, "trivial_and_logarithms": 0.7, "signature_and_trivial": 0.8}
+    scores = tuple(replace(score, grouped_kfold_r2=values.get(score.features, 0.2)) for score in findings.scores)
+    text = page_of(replace(findings, scores=scores), tmp_path).text
+    assert "here the margins alone do not beat them" in text
+    assert "loss together 0.800, so the margins know something that the others do not" in text
 
 
 @pytest.mark.parametrize("accuracies", [(1.0, 0.995), (1.0, 0.5)])

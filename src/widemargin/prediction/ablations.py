@@ -24,7 +24,8 @@ class Ablation:
     Attributes:
         name: What a reader calls it.
         features: Prefix of the columns; ``trivial`` and ``num_train`` for baselines of named columns,
-            ``hyperparameters`` for the configuration itself, one-hot.
+            ``trivial_and_logarithms`` for these and their logarithms, ``signature_and_trivial`` for the logarithms of
+            quartiles beside them, ``hyperparameters`` for the configuration itself, one-hot.
         columns: The columns themselves, for the baselines.
         transform: Of the features, before the regression.
         regularization: ``None`` for the paper's least squares.
@@ -79,6 +80,21 @@ ABLATIONS = (
         "ridge",
         columns=("train_accuracy", "train_loss"),
         is_baseline=True,
+    ),
+    Ablation(
+        "training accuracy, loss and their logarithms, ridge",
+        "trivial_and_logarithms",
+        "identity",
+        "ridge",
+        columns=("train_accuracy", "train_loss"),
+        is_baseline=True,
+    ),
+    Ablation(
+        "full signature, accuracy, loss and their logarithms, ridge",
+        "signature_and_trivial",
+        "identity",
+        "ridge",
+        columns=("train_accuracy", "train_loss"),
     ),
     Ablation("log number of training examples", "num_train", columns=("num_train",), is_baseline=True),
     Ablation("hyperparameters, one-hot", "hyperparameters", "identity", is_baseline=True),
@@ -192,7 +208,13 @@ def features_of(ablation: Ablation, table: pd.DataFrame) -> pd.DataFrame:
         varied = table[varied_hyperparameters(table)].map(str)
         return pd.get_dummies(varied, drop_first=True, dtype=float) if varied.shape[1] else varied
     if ablation.columns:
-        return table[list(ablation.columns) if set(ablation.columns) <= set(table.columns) else []].astype(float)
+        named = table[list(ablation.columns) if set(ablation.columns) <= set(table.columns) else []].astype(float)
+        if ablation.features not in ("trivial_and_logarithms", "signature_and_trivial"):
+            return named
+        if ablation.features == "signature_and_trivial":
+            quartiles = table[[name for name in table.columns if name.startswith("quartiles/")]].astype(float)
+            return _logarithms(quartiles).join([named, _logarithms(named)])
+        return named.join(_logarithms(named))
     names = [name for name in table.columns if name.startswith(f"{ablation.features}/")]
     if ablation.statistic is not None:
         names = [name for name in names if name.endswith(f"/{ablation.statistic}")]
@@ -200,6 +222,11 @@ def features_of(ablation: Ablation, table: pd.DataFrame) -> pd.DataFrame:
         layers = _layers(names)
         names = [name for name in names if layers[ablation.layer : ablation.layer + 1] == [_layer(name)]]
     return table[names].astype(float)
+
+
+def _logarithms(columns: pd.DataFrame) -> pd.DataFrame:
+    """Return logarithms under names of their own; none of what is not positive."""
+    return columns.where(columns > 0).map(np.log).add_prefix("log ")
 
 
 def _score(ablation: Ablation, table: pd.DataFrame, subset: str, resamples: Resamples) -> Score:
@@ -210,7 +237,7 @@ def _score(ablation: Ablation, table: pd.DataFrame, subset: str, resamples: Resa
         "features": ablation.features,
         "transform": ablation.transform,
         "layers": _described_layers(ablation, features),
-        "normalized": ablation.features in ("quartiles", "moments", "spectral_margin"),
+        "normalized": ablation.features in ("quartiles", "moments", "spectral_margin", "signature_and_trivial"),
         "regression": ablation.regularization or "least squares",
         "subset": subset,
         "num_networks": len(table),

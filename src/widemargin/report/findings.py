@@ -105,7 +105,12 @@ class Findings:
 
     def best_trivial_on(self, subset: str) -> Score:
         """Return the best of the forms of training accuracy and loss on a subset."""
-        return max((s for s in self.scores if s.features == "trivial" and s.subset == subset), key=_left_out)
+        forms = ("trivial", "trivial_and_logarithms")
+        return max((s for s in self.scores if s.features in forms and s.subset == subset), key=_left_out)
+
+    def together_on(self, subset: str = "all") -> Score:
+        """Return the score of margins, training accuracy and loss together on a subset."""
+        return next(s for s in self.scores if s.features == "signature_and_trivial" and s.subset == subset)
 
     @property
     def test_noise_r2(self) -> float:

@@ -52,6 +52,7 @@ def write_report(findings: Findings, path: str | Path, explanation: Explanation 
         ridge=findings.score("full signature, ridge"),
         used=findings.score(findings.predictor),
         trivial=findings.best_trivial,
+        together=findings.together_on("all"),
         baseline=findings.best_baseline,
     )
 

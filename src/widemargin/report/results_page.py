@@ -101,8 +101,8 @@ def _facts(findings: Findings, zoo: Zoo, machine: str, workers: int | None) -> s
         **_data_row(results),
         "time": time,
         "networks": f"{planned} planned: {', '.join(counts)}; {len(usable)} with margins",
-        "gaps": f"{score_text(float(gap.min()))} to {gap.max():.3f}, quartiles {' / '.join(f'{value:.3f}' for value in middle)}, "
-        f"standard deviation {gap.std():.3f}",
+        "gaps": f"{score_text(float(gap.min()))} to {score_text(float(gap.max()))}, quartiles "
+        f"{' / '.join(score_text(float(value)) for value in middle)}, standard deviation {gap.std():.3f}",
         "training accuracy": f"{usable['train_accuracy'].min():.3f} to {usable['train_accuracy'].max():.3f}; "
         f"{(usable['train_accuracy'] >= 0.99).sum()} networks at .99 or more",
         "left to explain": "; ".join(
@@ -148,7 +148,10 @@ def _reading(findings: Findings) -> list[str]:
             f"The paper reports an adjusted R² of {reference[0]} for its own {reference[1]} networks of this kind."
         )
     trivial, best = findings.best_trivial, findings.best_baseline
-    sentences.append(f"Training accuracy and loss reach at best {_left_out_text(trivial)} ({trivial.name}).")
+    sentences.append(
+        f"Training accuracy and loss reach at best {_left_out_text(trivial)} ({trivial.name}); margins, accuracy and "
+        f"loss together {_left_out_text(findings.together_on())}."
+    )
     if best.name != trivial.name:
         sentences.append(f"The strongest baseline is “{best.name}” with {_left_out_text(best)}.")
     used = findings.score(findings.predictor)
@@ -161,7 +164,7 @@ def _reading(findings: Findings) -> list[str]:
     subsets = [
         f"- {subset} ({scores[0].num_networks} networks): signature ({used.regression}) "
         f"{_left_out_text(findings.score(used.name, subset))}, training accuracy and loss at best "
-        f"{_left_out_text(findings.best_trivial_on(subset))}"
+        f"{_left_out_text(findings.best_trivial_on(subset))}, together {_left_out_text(findings.together_on(subset))}"
         for subset, scores in findings.by_subset.items()
         if subset != "all"
     ]
