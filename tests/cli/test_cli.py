@@ -276,7 +276,7 @@ def test_measures_a_network_of_a_factory_on_arrays(
         (["factories:nan", "--data", "factories:data"], "logits must be finite"),
         (
             ["factories:Net", "--data", "nowhere"],
-            "--data must be one of digits, rings, swiss-roll, an .npz file or module:factory",
+            "--data must be one of digits, rings, swiss-roll, cifar10, cifar100, svhn, fashion-mnist, mnist, an .npz",
         ),
         (["factories:Net", "--data", "none.npz"], "--data none.npz must be an .npz with arrays .* No such file"),
         (["factories:Net", "--data", "factories:fails"], "RuntimeError: no luck"),

@@ -303,13 +303,13 @@ def test_the_longest_runs_come_first_and_stacks_are_as_many_as_workers(small_stu
     network = {"name": "mlp", "hidden": [12, 12, 12], "batch_norm": True}
     alone = small_study({"training.num_steps": [10, 30, 20]}, network=network).runs()
     stacked = small_study(repeats=3, training__num_steps=8).runs()
-    tasks = execution._tasks([*alone, *stacked], set(), 2)
+    tasks = execution.tasks_of([*alone, *stacked], set(), 2)
     assert [[config.training.num_steps for config in task] for task in tasks] == [[30], [20], [8, 8], [10], [8]]
-    assert [len(task) for task in execution._tasks(stacked, {stacked[0].key}, 2)] == [1, 1, 1]
+    assert [len(task) for task in execution.tasks_of(stacked, {stacked[0].key}, 2)] == [1, 1, 1]
 
 
 def test_no_stack_is_larger_than_is_faster(small_study: MakeStudy) -> None:
-    tasks = execution._tasks(small_study(repeats=150).runs(), set(), 1)
+    tasks = execution.tasks_of(small_study(repeats=150).runs(), set(), 1)
     assert [len(task) for task in tasks] == [50, 50, 50]
 
 

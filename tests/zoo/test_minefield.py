@@ -41,7 +41,7 @@ def test_has_the_path_first_and_a_minimum_for_each_start(field):
 def test_the_path_is_the_training_itself(field):
     examples = examples_of(CONFIG)
     network = network_of(CONFIG, examples)
-    training = CONFIG.training.model_dump(exclude={"poison"})
+    training = CONFIG.training.model_dump(exclude={"poison", "augmentation", "precision"})
     fit(network, examples.train_inputs, examples.train_labels, **training, seed=0)
     test = (examples.test_inputs, examples.test_labels)
     accuracy = performance(TrainedModel(network, test)).accuracy
