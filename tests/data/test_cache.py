@@ -100,6 +100,15 @@ def test_a_full_disk_leaves_nothing_and_is_said(source, monkeypatch, error):
     assert entries() == []
 
 
+def test_a_cache_that_cannot_be_written_is_named(source, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("WIDEMARGIN_CACHE", str(tmp_path / "file"))
+    with pytest.raises(
+        InvalidInputError, match=r"the cache .*file must be a folder to write to, but: Not a directory"
+    ):
+        cached(source)
+
+
 def test_whatever_else_goes_wrong_leaves_nothing(source, monkeypatch):
     def interrupted(path):
         raise KeyboardInterrupt

@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -142,6 +144,28 @@ def test_refuses_images_of_several_sizes(tmp_path):
 def test_names_the_row_of_a_damaged_image(tmp_path):
     write_images(tmp_path, [image_of(8, 8), b"damaged"])
     with pytest.raises(InvalidInputError, match="split train: the image of row 1 must be readable, but: Unid"):
+        read_source(tmp_path)
+
+
+def test_one_color_image_makes_all_of_them_color(tmp_path):
+    grey, color = png(random_images(1, (8, 8))[0]), image_of(8, 8)
+    write_images(tmp_path, [grey, color])
+    images, _ = read_source(tmp_path).splits["train"]
+    assert torch.equal(images[0], torch.from_numpy(random_images(1, (8, 8))[0]).expand(3, -1, -1))
+    assert torch.equal(images[1], as_stored(random_images(1, (8, 8, 3)))[0])
+
+
+def test_a_grey_split_beside_a_color_one_is_color(tmp_path):
+    write_parquet(tmp_path, random_images(2), [0, 1], image_column="image")
+    write_parquet(tmp_path, random_images(2, (8, 8)), [0, 1], "test", image_column="image")
+    assert read_source(tmp_path).splits["test"][0].shape == (2, 3, 8, 8)
+
+
+def test_refuses_images_of_sixteen_bits(tmp_path):
+    stream = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 40_000, dtype=np.uint16)).save(stream, "PNG")
+    write_images(tmp_path, [stream.getvalue(), image_of(8, 8)])
+    with pytest.raises(InvalidInputError, match="row 0 must be readable, but: ValueError: its mode is I;16; eight"):
         read_source(tmp_path)
 
 

@@ -68,11 +68,37 @@ def test_a_run_says_where_its_data_was_and_is_found_again(tmp_path, source, labe
 def test_a_run_is_not_measured_on_other_images(tmp_path, source):
     run = carry_out(Zoo(tmp_path / "zoo"), config(), Resources(Sources(source)))
     other = write_set(tmp_path / "other", seed=5)
-    with pytest.raises(RunError, match=r"was trained on other examples than .*other has now\. Name its own"):
+    with pytest.raises(RunError, match=r"was trained on other examples than .*other has now\. Put back"):
         load_trained(run, sources=Sources(other))
     moved = tmp_path / "moved"
     (tmp_path / "set").rename(moved)
+    with pytest.raises(RunError, match=r"the data of .* cannot be read: .* If it has moved, say with --data where"):
+        load_trained(run)
     assert len(examples_of_run(run, Sources(str(moved))).train_labels) == NUM
+
+
+def test_a_run_is_not_measured_on_other_labels(tmp_path, source, labels):
+    run = carry_out(Zoo(tmp_path / "zoo"), config(data__labels="worse"), Resources(Sources(source, labels)))
+    np.savez(labels, worse=np.arange(NUM) % 2)
+    with pytest.raises(RunError, match=r"was trained on other labels than .*labels\.npz has now"):
+        load_trained(run)
+
+
+def test_a_zoo_goes_on_where_some_runs_have_labels_of_a_file(tmp_path, source, labels):
+    axis = Study(
+        name="noise",
+        base={"data": {"name": "my/set"}, "network": config().network.model_dump(), "training": {"num_steps": 4}},
+        grid={"data.labels": [None, "worse"]},
+    )
+    train_zoo(axis, tmp_path / "zoo", jobs=1, resources=Resources(Sources(source, labels)))
+    plain = next(run for run in Zoo(tmp_path / "zoo").runs() if run.config.data.labels is None)
+    (plain.folder / "result.json").unlink()
+    assert len(train_zoo(axis, tmp_path / "zoo", jobs=1).runs()) == 2
+
+
+def test_labels_that_no_run_takes_are_refused(tmp_path, source, labels):
+    with pytest.raises(InvalidInputError, match=r"takes no labels from a file \(data\.labels\): leave out --labels"):
+        train_zoo(study(config()), tmp_path / "zoo", jobs=1, resources=Resources(Sources(source, labels)))
 
 
 def test_augmentation_changes_the_training_and_not_the_measuring(tmp_path, source):
@@ -126,9 +152,11 @@ def test_one_source_serves_one_data_set(tmp_path, source):
         train_zoo(both, tmp_path / "zoo", jobs=1, resources=Resources(Sources(source)))
 
 
-def test_refuses_a_device_that_is_not_there(tmp_path, source):
-    with pytest.raises(InvalidInputError, match="device must be auto, cpu or a device of this machine, got 'gpu'"):
-        carry_out(Zoo(tmp_path), config(), Resources(Sources(source), "gpu"))
+@pytest.mark.parametrize("device", ["gpu", "meta", "mps", "cuda:99"])
+def test_refuses_a_device_that_is_not_there(device):
+    with pytest.raises(InvalidInputError, match=f"a cuda or mps device of this machine, got '{device}'") as raised:
+        _ = Resources(device=device).torch_device
+    assert "\n" not in str(raised.value)
 
 
 def test_bfloat16_is_written_down_where_it_was_used(tmp_path, source):

@@ -37,7 +37,10 @@ Target = Annotated[str, typer.Argument(help="A run's folder, or module:factory o
 Weights = Annotated[Path | None, typer.Option(help="Parameters of the network, as .safetensors.")]
 Data = Annotated[
     str | None,
-    typer.Option(help="Training data: a data set's name, an .npz with inputs and labels, or module:factory."),
+    typer.Option(
+        help="Training data: a data set's name, an .npz with inputs and labels, or module:factory; for a run, where "
+        "its images are now."
+    ),
 ]
 
 
@@ -97,13 +100,12 @@ def trained_target(target: str, weights: Path | None, data: str | None) -> "Trai
     """Return the network of a run's folder or of ``module:factory``, with its data."""
     import torch
 
+    from widemargin.data import Sources
     from widemargin.trained_model import TrainedModel
     from widemargin.zoo import Run, load_trained
 
     if Path(target).is_dir():
-        if data is not None:
-            raise InvalidInputError(f"{target} is a run's folder, which has its data: leave out --data.")
-        trained = load_trained(Run(Path(target)))
+        trained = load_trained(Run(Path(target)), sources=Sources(data))
         if weights is not None:
             _load(trained.network, weights)
         return trained

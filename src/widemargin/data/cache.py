@@ -151,6 +151,11 @@ def _write(entry: Path, source: Any, stored: StoredData) -> None:
                 f"the cache {cache_folder()} needs {num_bytes / 2**20:.0f} MiB for {name}, but its disk is full. "
                 "Free some, or name another place with WIDEMARGIN_CACHE."
             ) from None
+        if isinstance(error, OSError):
+            raise InvalidInputError(
+                f"the cache {cache_folder()} must be a folder to write to, but: {error.strerror}. Name another place "
+                "with WIDEMARGIN_CACHE."
+            ) from None
         raise
     finally:
         for leftover in (partial, *entry.parent.glob(".partial-*-damaged")):

@@ -1,6 +1,7 @@
 """Reading examples from where people keep them: the hub, Parquet and image folders, .npz, torch data sets."""
 
 import io
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ __all__ = ["HubName", "StoredData", "read_source"]
 
 TEST_SPLITS = ("test", "validation", "val", "valid")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
-GREY_MODES = ("1", "L", "LA")
+GREY_MODES, COLOR_MODES = ("1", "L", "LA"), ("RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV", "LAB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def _loaded(source: str, path: str, **options: Any) -> "DatasetDict":
     import datasets
 
     try:
-        with _without_bars():
+        with _quietly():
             found = datasets.load_dataset(path, **options)
     except Exception as error:  # the library raises errors of many other libraries
         said = " ".join(str(error).split())
@@ -120,15 +121,18 @@ def _loaded(source: str, path: str, **options: Any) -> "DatasetDict":
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Keep the library's progress bars off the terminal."""
+def _quietly() -> Iterator[None]:
+    """Keep the libraries' progress bars and their talk of retries off the terminal; errors are said here."""
     import datasets
 
-    were_off = datasets.are_progress_bars_disabled()
+    logger = logging.getLogger("huggingface_hub")
+    level, were_off = logger.level, datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        logger.setLevel(level)
         if not were_off:
             datasets.enable_progress_bars()
 
@@ -151,6 +155,8 @@ def _decoded(found: "DatasetDict", source: str, hub: HubName | None) -> StoredDa
         )
         for name, split in names.items()
     }
+    if any(inputs.shape[1] == 3 for inputs, _ in splits.values()):  # some splits may be grey throughout
+        splits = {name: (inputs.expand(-1, 3, -1, -1), labels) for name, (inputs, labels) in splits.items()}
     num_classes = getattr(features[label_column], "num_classes", None)
     return _checked(splits, source, num_classes)
 
@@ -187,25 +193,27 @@ def _images(rows: "Dataset", column: str, where: str) -> Tensor:
 
     encoded = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
     images: np.ndarray[Any, Any] | None = None
-    mode = ""
     for index, row in enumerate(encoded):
         cell = row[column]
         try:
             with Image.open(io.BytesIO(cell["bytes"]) if cell["bytes"] else cell["path"]) as image:
-                mode = mode or ("L" if image.mode in GREY_MODES else "RGB")
-                pixels = np.asarray(image.convert(mode))
+                if image.mode not in GREY_MODES + COLOR_MODES:
+                    raise ValueError(f"its mode is {image.mode}; eight bits a channel are wanted")
+                pixels = np.asarray(image.convert("L" if image.mode in GREY_MODES else "RGB"))
         except Exception as error:  # damaged images raise errors of many kinds
             raise InvalidInputError(
                 f"{where}: the image of row {index} must be readable, but: {type(error).__name__}: {error}"
             ) from None
         if images is None:
             images = np.empty((len(rows), *pixels.shape), dtype=np.uint8)
-        if pixels.shape != images.shape[1:]:
+        if pixels.shape[:2] != images.shape[1:3]:
             raise InvalidInputError(
                 f"{where}: all images must be of one size, got {pixels.shape[1]}x{pixels.shape[0]} in row {index} "
                 f"after {images.shape[2]}x{images.shape[1]} before. Resize them first."
             )
-        images[index] = pixels
+        if images.ndim == 3 and pixels.ndim == 3:  # the first color image after grey ones
+            images = np.repeat(images[..., None], 3, axis=3)
+        images[index] = pixels if images.ndim == 3 or pixels.ndim == 3 else pixels[..., None]
     if images is None:
         raise InvalidInputError(f"{where}: at least one image is needed, got none.")
     return _channels_first(torch.from_numpy(images))

@@ -65,10 +65,13 @@ class Resources:
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            return torch.empty(0, device=self.device).device
-        except (RuntimeError, AssertionError) as error:
+            if not self.device.startswith(("cpu", "cuda", "mps")):
+                raise RuntimeError("no such kind")
+            return torch.ones(1, device=self.device).add(1).device
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            said = str(error).partition("\n")[0]
             raise InvalidInputError(
-                f"device must be auto, cpu or a device of this machine, got {self.device!r}: {error}"
+                f"device must be auto, cpu, or a cuda or mps device of this machine, got {self.device!r}: {said}"
             ) from None
 
 
@@ -82,13 +85,19 @@ def settled(resources: Resources, zoo: Zoo, configs: Sequence[RunConfig]) -> Res
             there is no such device.
         RunError: Finished runs were trained on other images or labels.
     """
-    done = [run for run in zoo.runs() if {"data", "labels"} & run.result.keys()]
-    before = sources_of(done[0]) if done else Sources()
-    given = resources.sources
-    settled = replace(resources, sources=Sources(given.data or before.data, given.labels or before.labels))
+    done, given = zoo.runs(), resources.sources
     firsts = {(config.data.name, config.data.labels): config for config in reversed(configs)}
-    if settled.sources.data is not None and len({name for name, _ in firsts}) > 1:
+    has_one_set = len({name for name, _ in firsts}) == 1
+    if given.data is not None and not has_one_set:
         raise InvalidInputError("a study of several data sets takes each from the hub: leave out --data.")
+    if given.labels is not None and not any(labels for _, labels in firsts):
+        raise InvalidInputError("the study takes no labels from a file (data.labels): leave out --labels.")
+    before = {
+        name: next((run.result[name]["source"] for run in done if name in run.result), None)
+        for name in ("data", "labels")
+    }
+    data_source = given.data or (before["data"] if has_one_set else None)
+    settled = replace(resources, sources=Sources(data_source, given.labels or before["labels"]))
     for config in firsts.values():
         now = _provenance(config, examples_of(config, settled.sources), settled)
         for run in done:
@@ -333,11 +342,23 @@ def examples_of_run(run: Run, sources: Sources | None = None) -> ClassificationD
         RunError: The run is damaged, or the data is not what it was trained on.
         InvalidInputError: The data cannot be read.
     """
-    examples = examples_of(run.config, sources or sources_of(run))
-    if examples.checksum != run.result.get("data", {}).get("checksum"):
+    before = sources_of(run)
+    sources = Sources((sources and sources.data) or before.data, (sources and sources.labels) or before.labels)
+    try:
+        examples, labels_checksum = examples_of(run.config, sources), sources.labels_checksum
+    except InvalidInputError as error:
         raise RunError(
-            f"{run.folder} was trained on other examples than {examples.source} has now. Name its own with --data."
-        )
+            f"the data of {run.folder} cannot be read: {error} If it has moved, say with --data where it is now."
+        ) from None
+    for name, what, checksum, source in (
+        ("data", "examples", examples.checksum, examples.source),
+        ("labels", "labels", labels_checksum, sources.labels),
+    ):
+        if checksum != run.result.get(name, {}).get("checksum"):
+            raise RunError(
+                f"{run.folder} was trained on other {what} than {source} has now. Put back what it was trained on, "
+                "or say with --data where that is."
+            )
     return examples
 
 
