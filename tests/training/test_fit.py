@@ -130,3 +130,13 @@ def test_names_unknown_options(options, text, monkeypatch):
 def test_needs_an_example():
     with pytest.raises(InvalidInputError, match="at least one example, got none"):
         fit(network(), X[:0], Y[:0])
+
+
+def test_a_network_of_double_precision_is_trained_in_it():
+    found, expected = network().double(), network().double()
+    fit(
+        found, X.double(), Y, optimizer="sgd", lr=0.1, momentum=0.0, batch_size=None, num_steps=1, schedule="constant"
+    )
+    nn.functional.cross_entropy(expected(X.double()), Y).backward()
+    for one, other in zip(found.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(one, other - 0.1 * other.grad, rtol=1e-12, atol=1e-14)

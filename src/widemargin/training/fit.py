@@ -119,7 +119,8 @@ def fit(
             with torch.autocast(inputs.device.type, torch.bfloat16, enabled=narrow):
                 logits = network(batch)
             poison_factor = 0.0 if poison is None else poison.factor_at(step / num_steps)
-            loss, clean, num_correct = step_losses(logits.float(), targets, poison_labels, poison_factor)
+            logits = logits.float() if narrow else logits
+            loss, clean, num_correct = step_losses(logits, targets, poison_labels, poison_factor)
             stepper.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it bare
             if gradient_clipping is not None:
