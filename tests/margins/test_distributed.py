@@ -34,6 +34,7 @@ try:
     margin_distribution(TrainedModel(model, (x, y), batch_size=batch_size)).save(f"{out}/{dist.get_rank()}.npz")
 except Exception as error:
     open(f"{out}/{dist.get_rank()}.txt", "w").write(f"{type(error).__name__}: {error}")
+del model  # DistributedDataParallel holds the group, whose threads must have ended before the interpreter does
 dist.destroy_process_group()
 """
 
