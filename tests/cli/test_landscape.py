@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -54,8 +55,6 @@ def own(tmp_path: Path) -> Iterator[None]:
     (tmp_path / "own.py").write_text(FACTORIES)
     generator = torch.Generator().manual_seed(0)
     inputs, labels = torch.randn(40, 3, generator=generator), torch.arange(40) % 4
-    import numpy as np
-
     np.savez(tmp_path / "train.npz", inputs=inputs.numpy(), labels=labels.numpy())
     np.savez(tmp_path / "other.npz", inputs=torch.randn(60, 3).numpy(), labels=(torch.arange(60) % 4).numpy())
     sys.modules.pop("own", None)
@@ -226,6 +225,26 @@ def test_explain_trains_reports_and_goes_on(widemargin: CommandLine) -> None:
     assert code == 0
     assert json.loads(out)["networks"] == 4
     assert trained == {path: path.stat().st_mtime_ns for path in Path("why/runs").glob("*/weights.safetensors")}
+
+
+@pytest.mark.slow
+def test_explain_finds_data_that_has_moved(widemargin: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIDEMARGIN_CACHE", str(Path("cache").resolve()))
+    generator = np.random.default_rng(0)
+    points = generator.normal(size=(40, 2)).astype(np.float32)
+    labels = (points.sum(axis=1) > 0).astype(np.int64)
+    np.savez("set.npz", train_inputs=points, train_labels=labels, test_inputs=points, test_labels=labels)
+    poison = "poison: {pool: fixed, num_examples: 10}"
+    Path("own.yaml").write_text(
+        STUDY.replace("swiss-roll", "my/set, num_train: 20").replace("num_steps: 150", f"num_steps: 150, {poison}")
+    )
+    words = ("explain", "--study", "own.yaml", "--out", "why", "--jobs", 1, "--directions", 2)
+    assert widemargin(*words, "--starts", 0, "--data", "set.npz")[0] == 0
+    Path("set.npz").rename("moved.npz")
+    code, _, err = widemargin(*words, "--starts", 0)
+    assert code == 1
+    assert "set.npz must be a readable .npz" in err
+    assert widemargin(*words, "--starts", 4, "--data", "moved.npz")[0] == 0
 
 
 def test_explain_refuses_what_it_could_not_explain_before_it_trains(widemargin: CommandLine) -> None:

@@ -43,6 +43,13 @@ def test_data_that_is_not_known_beforehand_counts_as_cifar(small_config: MakeCon
     assert training_flops(own) == training_flops(cifar)
 
 
+def test_one_logit_makes_unknown_data_count_two_classes(small_config: MakeConfig) -> None:
+    one = {"name": "mlp", "hidden": [8], "one_logit": True}
+    two = {"name": "mlp", "hidden": [8]}
+    costs = [training_flops(small_config(data={"name": "my/set"}, network=network)) for network in (one, two)]
+    assert costs[0] < costs[1]
+
+
 def test_batch_norm_and_convolutions_can_be_counted(small_config: MakeConfig) -> None:
     narrow, wide = (small_config(network={"name": "nin", "width": width, "batch_norm": True}) for width in (0.1, 0.2))
     assert training_flops(wide) > 2 * training_flops(narrow) > 0

@@ -9,7 +9,8 @@ from widemargin.errors import InvalidInputError
 from widemargin.measures import performance
 from widemargin.training import fit, train_stack
 from widemargin.zoo import RunConfig, minefield
-from widemargin.zoo.run import examples_of, network_of
+from widemargin.zoo.resources import examples_of
+from widemargin.zoo.run import network_of
 
 CONFIG = RunConfig.model_validate(
     {

@@ -8,9 +8,10 @@ import torch
 
 from data.stored import random_images, write_parquet
 from widemargin import margin_distribution
-from widemargin.data import Sources
+from widemargin.data import Sources, cached
 from widemargin.errors import InvalidInputError, RunError
 from widemargin.zoo import Resources, RunConfig, Study, Zoo, carry_out, examples_of_run, load_trained, train_zoo
+from widemargin.zoo.resources import settled
 
 NUM = 40
 
@@ -140,6 +141,57 @@ def test_faults_of_the_data_are_seen_before_the_first_training(tmp_path, source)
     with pytest.raises(InvalidInputError, match="the labels 'worse' are taken from"):
         train_zoo(study(config(data__labels="worse")), tmp_path / "zoo", jobs=1, resources=Resources(Sources(source)))
     assert Zoo(tmp_path / "zoo").runs() == []
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "text"),
+    [
+        ("training__poison", {"factor": 0.5}, "fresh poison needs data whose"),
+        (
+            "training__poison",
+            {"factor": 0.5, "pool": "fixed"},
+            "needs examples that are neither",
+        ),
+        (
+            "training__augmentation",
+            "crop-and-flip",
+            r"training\.augmentation needs stored images",
+        ),
+    ],
+)
+def test_what_the_data_does_not_allow_is_seen_before_the_first_training(tmp_path, part, value, text):
+    points = {f"{split}_inputs": np.random.default_rng(0).normal(size=(NUM, 5)) for split in ("train", "test")}
+    np.savez(tmp_path / "set.npz", **points, train_labels=np.arange(NUM) % 4, test_labels=np.arange(NUM) % 4)
+    resources = Resources(Sources(str(tmp_path / "set.npz")))
+    values = config(**{part: value}).model_dump(mode="json") | {"network": {"name": "mlp"}}
+    with pytest.raises(InvalidInputError, match=text):
+        train_zoo(study(RunConfig.model_validate(values)), tmp_path / "zoo", jobs=1, resources=resources)
+    assert list((tmp_path / "zoo").glob("runs/*")) + list((tmp_path / "zoo").glob("failures/*")) == []
+
+
+def test_data_of_which_only_a_part_is_trained_on_allows_a_fixed_pool(tmp_path, source):
+    poisoned = config(training__poison={"factor": 0.5, "pool": "fixed", "num_examples": 8}, data__num_train=20)
+    axis = study(config(), poisoned).model_copy(
+        update={"grid": {"data.num_train": [None, 20], "training.lr": [0.01]}}
+    )
+    assert len(train_zoo(axis, tmp_path / "all", jobs=1, resources=Resources(Sources(source))).runs()) == 2
+    assert len(train_zoo(study(poisoned), tmp_path / "zoo", jobs=1, resources=Resources(Sources(source))).runs()) == 1
+
+
+def test_a_relative_path_is_understood_by_every_process(tmp_path, source, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = settled(Resources(Sources("set")), Zoo(tmp_path / "zoo"), [config()])
+    assert found.sources.data == source
+
+
+def test_torch_data_sets_train_a_zoo_by_their_name_in_the_cache(tmp_path):
+    images = torch.from_numpy(random_images(NUM, (8, 8, 3))).permute(0, 3, 1, 2)
+    data = torch.utils.data.TensorDataset(images, torch.arange(NUM) % 4)
+    kept = cached((data, data))
+    assert kept.source == cached((data, data)).source
+    run = train_zoo(study(config()), tmp_path / "zoo", jobs=1, resources=Resources(Sources(kept.source))).runs()[0]
+    assert run.result["data"] == {"source": kept.source, "checksum": kept.checksum}
+    assert torch.equal(load_trained(run).train_data[1], torch.arange(NUM) % 4)
 
 
 def test_one_source_serves_one_data_set(tmp_path, source):

@@ -16,7 +16,17 @@ from widemargin import __version__
 from widemargin.cli.landscape import basin, landscape, poison
 from widemargin.cli.output import AsJson, print_json, status, steps_bar
 from widemargin.cli.scores import evaluate, print_scores, report, zoo_table
-from widemargin.cli.targets import Data, Device, Target, Weights, one_sentence, together, trained_target
+from widemargin.cli.targets import (
+    Data,
+    Device,
+    Images,
+    Labels,
+    Target,
+    Weights,
+    one_sentence,
+    together,
+    trained_target,
+)
 from widemargin.cli.zoo import Jobs, train_study, zoo_app
 from widemargin.errors import InvalidInputError, WidemarginError
 
@@ -122,6 +132,9 @@ def explain(
     study: Annotated[str, typer.Option(help="A study with poison: its YAML file, or the name of one that ships.")] = (
         EXPLAIN_STUDY
     ),
+    data: Images = None,
+    labels: Labels = None,
+    device: Device = "auto",
     jobs: Jobs = -1,
     directions: Annotated[int, typer.Option(min=2, help="Random directions per network; each both ways.")] = 100,
     starts: Annotated[
@@ -134,9 +147,10 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Train good and bad minima of one network, and show why training never finds the bad ones."""
+    from widemargin.data import Sources
     from widemargin.report import write_explanation
     from widemargin.report.explanation import FEWEST_STARTS
-    from widemargin.zoo import Run, load_study, load_trained
+    from widemargin.zoo import Resources, Run, load_study, load_trained
 
     wanted = load_study(study)
     if not any(config.training.poison.factor > 0 for config in wanted.runs()):
@@ -146,8 +160,9 @@ def explain(
         )
     if 0 < starts < FEWEST_STARTS:
         raise InvalidInputError(f"--starts must be 0 or at least {FEWEST_STARTS}, got {starts}.")
-    zoo = train_study(wanted, out, jobs)
-    explanation = _explain(zoo, jobs=jobs, seed=seed, num_directions=directions, num_starts=starts)
+    sources = Sources(data, labels)
+    zoo = train_study(wanted, out, jobs, resources=Resources(sources, device))
+    explanation = _explain(zoo, jobs=jobs, sources=sources, seed=seed, num_directions=directions, num_starts=starts)
     report_path = write_explanation(explanation, out / "report.html")
     explanation.table.to_csv(out / "basins.csv", index=False)
     answer = explanation.as_dict()
@@ -157,7 +172,7 @@ def explain(
 
         with status("drawing the walks …"):
             for name, minimum in (("good", explanation.good), ("bad", explanation.bad)):
-                trained = load_trained(Run(zoo.runs_folder / minimum.run))
+                trained = load_trained(Run(zoo.runs_folder / minimum.run), sources=sources)
                 write_walk_animation(out / f"{name}.gif", *perturbation_walk(trained, seed=seed))
     if as_json:
         print_json(answer)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Data",
     "Device",
+    "Images",
+    "Labels",
     "Target",
     "Weights",
     "ZooFolder",
@@ -42,8 +44,11 @@ Data = Annotated[
         "its images are now."
     ),
 ]
-
-
+Images = Annotated[
+    str | None,
+    typer.Option(help="The images: a folder of Parquet files or images, an .npz, or a hub name; default: the hub."),
+]
+Labels = Annotated[str | None, typer.Option(help="An .npz of training labels, where the study names some.")]
 Device = Annotated[str, typer.Option(help="auto: a CUDA device where there is one; or cpu, cuda, cuda:1.")]
 ZooFolder = Annotated[
     str, typer.Argument(help="Folder of a zoo, or its address on a store such as s3://….", show_default=False)

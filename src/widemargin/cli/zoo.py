@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from widemargin.cli.output import AsJson, print_json
 from widemargin.cli.output import status as waiting
-from widemargin.cli.targets import Device, ZooFolder, existing_zoo
+from widemargin.cli.targets import Device, Images, Labels, ZooFolder, existing_zoo
 from widemargin.errors import InvalidInputError, RunError
 
 if TYPE_CHECKING:
@@ -28,15 +28,8 @@ Jobs = Annotated[int, typer.Option(help="Runs at once, each in a process of its 
 def train(
     study: Annotated[str, typer.Argument(help="A study's YAML file, or the name of one that ships.")],
     out: Annotated[str, typer.Option(help="Folder of the zoo, or an address such as s3://….", show_default=False)],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="The images: a folder of Parquet files or images, an .npz, or a hub name; default: the hub."
-        ),
-    ] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="An .npz of training labels, where the study names some.")
-    ] = None,
+    data: Images = None,
+    labels: Labels = None,
     device: Device = "auto",
     jobs: Jobs = -1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each run.")] = 1,
@@ -165,19 +158,24 @@ def train_study(study: "Study", out: str | Path, jobs: int, **options: Any) -> "
         TimeElapsedColumn(),
         TextColumn("left {task.fields[left]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(study.name, total=None, counts="", left="–")
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(study.name, total=None, counts="", left="–")
 
-        def show(progress: Any) -> None:
-            done = round(progress.num_done + progress.num_under_way, 1)
-            counts = f"{done:g}/{progress.num_runs} networks"
-            if progress.num_failed:
-                counts += f", {progress.num_failed} failed"
-            bar.update(
-                task, completed=done, total=progress.num_runs, counts=counts, left=_duration(progress.seconds_left)
-            )
+    def show(progress: Any) -> None:
+        bar.start()  # not before there is something to show: what cannot be trained at all is said without a bar
+        done = round(progress.num_done + progress.num_under_way, 1)
+        counts = f"{done:g}/{progress.num_runs} networks"
+        if progress.num_failed:
+            counts += f", {progress.num_failed} failed"
+        bar.update(
+            task, completed=done, total=progress.num_runs, counts=counts, left=_duration(progress.seconds_left)
+        )
 
+    try:
         return train_zoo(study, out, jobs=jobs, on_progress=show, **options)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -9,16 +9,24 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from widemargin.data.cache import cache_folder, cached
+from widemargin.data.cache import CachedData, cache_folder, cached
 from widemargin.data.classification_data import (
     ClassificationData,
     balanced_choice,
     balanced_subset,
+    chosen,
     corrupt_labels,
     prepared,
 )
 from widemargin.data.digits import digits
-from widemargin.data.images import CropAndFlip, PerChannel, Preparation, Standardization, standardized_images
+from widemargin.data.images import (
+    Augmentation,
+    CropAndFlip,
+    PerChannel,
+    Preparation,
+    Standardization,
+    standardized_images,
+)
 from widemargin.data.label_files import labels_from_file
 from widemargin.data.sources import HubName, StoredData, read_source
 from widemargin.data.toys import concentric_rings, swiss_roll
@@ -26,6 +34,8 @@ from widemargin.errors import InvalidInputError
 
 __all__ = [
     "DATASETS",
+    "Augmentation",
+    "CachedData",
     "ClassificationData",
     "CropAndFlip",
     "DataSet",
@@ -37,6 +47,7 @@ __all__ = [
     "StoredData",
     "balanced_subset",
     "cache_folder",
+    "cached",
     "concentric_rings",
     "corrupt_labels",
     "digits",
@@ -143,9 +154,8 @@ def load(
     given = clean if labels is None else _labels_of(sources, labels, data)
     preparation = _preparation(data, standardization)
     if num_train is not None:
-        kept, _ = balanced_choice(clean, data.num_classes, num_train, seed=seed)
-        clean, given = clean[kept], given[kept]
-        data = balanced_subset(data, num_train, seed=seed)
+        kept, left = balanced_choice(clean, data.num_classes, num_train, seed=seed)
+        clean, given, data = clean[kept], given[kept], chosen(data, kept, left)
     data = replace(data, train_labels=given)
     if label_corruption:
         data = corrupt_labels(data, label_corruption, seed=seed)

@@ -25,6 +25,9 @@ __all__ = ["CachedData", "cache_folder", "cached"]
 FORMAT = 1
 """Part of every fingerprint: a change of what is stored, or how, makes old entries unknown."""
 
+ENTRY = "cache:"
+"""Begins the name of examples that came from Python and are in the cache only."""
+
 
 @dataclass(frozen=True, eq=False)
 class CachedData:
@@ -52,7 +55,8 @@ def cached(source: Any, hub: HubName | None = None) -> CachedData:
     """Return a source's examples from the cache, decoding them into it first where they are not there.
 
     A local source counts as another one when a file of it changes. A damaged entry is decoded anew. Processes that
-    decode the same source at once do not disturb each other.
+    decode the same source at once do not disturb each other. Torch data sets are put into the cache by calling this
+    once in Python; from then on the ``source`` of what it returns names them wherever a source is asked for.
 
     Args:
         source: As for :func:`widemargin.data.sources.read_source`, or the ``source`` of what came from Python before.
@@ -61,43 +65,47 @@ def cached(source: Any, hub: HubName | None = None) -> CachedData:
     Raises:
         InvalidInputError: The source cannot be read; or the disk is full.
     """
-    entry = cache_folder() / "data" / _fingerprint(source, hub)
+    given = None if isinstance(source, str | Path) else read_source(source)
+    entry = cache_folder() / "data" / (_fingerprint(source, hub) if given is None else _content(given))
     found = _entry(entry)
     if found is None:
-        if str(source).startswith(ENTRY):
+        name = str(source) if given is None else f"{ENTRY}{entry.name}"
+        if given is None and name.startswith(ENTRY):
             raise InvalidInputError(
                 f"{source} must be in the cache {cache_folder()}, where it was put from Python, but is not. Hand the "
                 "data over again."
             )
-        _write(entry, source, read_source(source, hub))
+        _write(entry, name, given or read_source(source, hub))
         found = _entry(entry)
     if found is None:
         raise InvalidInputError(f"{entry} was written and cannot be read back: the disk or its memory is damaged.")
     return found
 
 
-ENTRY = "cache:"
-"""Begins the name of examples that came from Python and are in the cache only."""
-
-
-def _fingerprint(source: Any, hub: HubName | None) -> str:
+def _fingerprint(source: str | Path, hub: HubName | None) -> str:
+    """Return the entry of a source that has a name."""
     label_column = hub.label_column if hub else None
-    if not isinstance(source, str | Path):
-        stored = read_source(source)
-        parts: list[Any] = [[name, *map(_digest, pair)] for name, pair in sorted(stored.splits.items())]
-    elif str(source).startswith(ENTRY):
+    if str(source).startswith(ENTRY):
         return str(source).removeprefix(ENTRY)
-    elif (path := Path(source)).exists():
+    parts: list[Any] = [str(source), hub.configuration if hub else None]
+    if (path := Path(source)).exists():
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
         stats = [(str(file.relative_to(path)), file.stat()) for file in files]
         parts = [str(path.resolve()), *([name, stat.st_size, stat.st_mtime_ns] for name, stat in stats)]
-    else:
-        parts = [str(source), hub.configuration if hub else None]
-    return hashlib.sha256(json.dumps([FORMAT, label_column, parts]).encode()).hexdigest()[:16]
+    return _digest(json.dumps([FORMAT, label_column, parts]).encode())[:16]
 
 
-def _digest(tensor: Any) -> str:
-    return hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
+def _content(stored: StoredData) -> str:
+    """Return the entry of examples without a name."""
+    sums = [
+        [name, *(_digest(part.contiguous().numpy()) for part in pair)] for name, pair in sorted(stored.splits.items())
+    ]
+    return _digest(json.dumps([FORMAT, None, sums]).encode())[:16]
+
+
+def _digest(content: Any) -> str:
+    """Return the SHA-256 of bytes, or of an array's memory."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _entry(folder: Path) -> CachedData | None:
@@ -118,15 +126,14 @@ def _file_sum(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write(entry: Path, source: Any, stored: StoredData) -> None:
+def _write(entry: Path, name: str, stored: StoredData) -> None:
     """Write an entry under a temporary name and rename it; nothing is left of one that fails."""
     partial = entry.with_name(f".partial-{secrets.token_hex(8)}")
     tensors = {
-        f"{name}_{part}": value.clone(memory_format=torch.contiguous_format)  # no two may share their memory
-        for name, pair in stored.splits.items()
+        f"{split}_{part}": value.clone(memory_format=torch.contiguous_format)  # no two may share their memory
+        for split, pair in stored.splits.items()
         for part, value in zip(("inputs", "labels"), pair, strict=True)
     }
-    name = str(source) if isinstance(source, str | Path) else f"{ENTRY}{entry.name}"
     try:
         partial.mkdir(parents=True)
         save_file(tensors, partial / "data.safetensors")

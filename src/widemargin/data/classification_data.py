@@ -10,7 +10,7 @@ from torch import Tensor
 from widemargin.data.images import Preparation
 from widemargin.errors import InvalidInputError
 
-__all__ = ["ClassificationData", "balanced_choice", "balanced_subset", "corrupt_labels", "prepared"]
+__all__ = ["ClassificationData", "balanced_choice", "balanced_subset", "chosen", "corrupt_labels", "prepared"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,11 @@ def balanced_subset(data: ClassificationData, num_train: int, *, seed: int) -> C
     Raises:
         InvalidInputError: More examples than there are, or fewer than one a class.
     """
-    kept, left = balanced_choice(data.train_labels, data.num_classes, num_train, seed=seed)
+    return chosen(data, *balanced_choice(data.train_labels, data.num_classes, num_train, seed=seed))
+
+
+def chosen(data: ClassificationData, kept: Int[Tensor, " kept"], left: Int[Tensor, " left"]) -> ClassificationData:
+    """Return the data with the training examples at some places; those left over are extra, unless there are some."""
     smaller = replace(data, train_inputs=data.train_inputs[kept], train_labels=data.train_labels[kept])
     if data.extra_labels is not None:
         return smaller

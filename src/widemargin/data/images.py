@@ -9,12 +9,13 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  # the name everyone knows it by
 
-__all__ = ["CropAndFlip", "PerChannel", "Preparation", "Standardization", "standardized_images"]
+__all__ = ["Augmentation", "CropAndFlip", "PerChannel", "Preparation", "Standardization", "standardized_images"]
 
 Preparation: TypeAlias = Callable[[Tensor], Tensor]
 """From stored examples to network inputs, one by one: what comes out for an example depends on no other."""
 
 Standardization: TypeAlias = Literal["per-image", "per-channel"]
+Augmentation: TypeAlias = Literal["none", "crop-and-flip"]
 
 
 def standardized_images(images: Shaped[Tensor, "examples ..."]) -> Float[Tensor, "examples ..."]:

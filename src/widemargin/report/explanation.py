@@ -12,6 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from widemargin.data import Sources
 from widemargin.errors import InvalidInputError
 from widemargin.landscape import (
     BasinRadii,
@@ -29,7 +30,7 @@ from widemargin.margins import margin_distribution
 from widemargin.measures import performance
 from widemargin.trained_model import TrainedModel
 from widemargin.training import fit_quadratic_model, fit_support_vector_machine
-from widemargin.zoo import CUTOFFS, Minefield, Run, Zoo, basin_table, load_trained, minefield, radii_of
+from widemargin.zoo import CUTOFFS, Minefield, Run, Zoo, basin_table, load_trained, minefield, radii_of, sources_of
 
 __all__ = ["Baseline", "Boundary", "Explanation", "Minimum", "explain"]
 
@@ -225,6 +226,7 @@ def explain(
     minefield_steps: int | None = None,
     seed: int = 0,
     jobs: int = -1,
+    sources: Sources | None = None,
     on_progress: Callable[[str, float], None] | None = None,
 ) -> Explanation:
     """Return why training finds good minima and not bad ones, as a zoo with poison shows it.
@@ -237,11 +239,12 @@ def explain(
         minefield_steps: Steps of each of those trainings; default: as many as the runs have.
         seed: Of directions, minefield and maps.
         jobs: Worker processes.
+        sources: Where the data is now; default: where it was when the runs were trained.
         on_progress: Called with what is being done and the share of it that is.
 
     Raises:
         InvalidInputError: Fewer than two networks, none with poison, or one to three starts.
-        RunError: A run is damaged.
+        RunError: A run is damaged, or its data cannot be read.
     """
     if 0 < num_starts < FEWEST_STARTS:
         raise InvalidInputError(f"num_starts must be 0 or at least {FEWEST_STARTS}, got {num_starts}.")
@@ -251,6 +254,7 @@ def explain(
         num_directions=num_directions,
         seed=seed,
         jobs=jobs,
+        sources=sources,
         on_progress=lambda done, num: tell("measuring basins", done / num),
     )
     if table.empty or table["run"].nunique() < 2 or not (table["poison_factor"] > 0).any():
@@ -266,8 +270,8 @@ def explain(
     minima = []
     for number, run in enumerate(runs):
         tell("looking at a good and a bad minimum", number / 2)
-        minima.append(_minimum(run, num_directions, num_surface_points, seed))
-    boundaries = _boundaries(zoo, networks)
+        minima.append(_minimum(run, num_directions, num_surface_points, seed, sources))
+    boundaries = _boundaries(zoo, networks, sources)
     config = runs[0].config
     field = None
     if num_starts:
@@ -279,6 +283,7 @@ def explain(
             num_starts=num_starts,
             num_steps=num_steps,
             seed=seed,
+            sources=sources or sources_of(runs[0]),
             on_step=lambda step: tell("looking for bad minima along a good path", step / num_steps),
         )
     study = zoo.study
@@ -292,20 +297,20 @@ def explain(
         minima[1],
         boundaries,
         field,
-        _baselines(load_trained(runs[0])),
+        _baselines(load_trained(runs[0], sources=sources)),
         num_directions,
     )
 
 
-def _minimum(run: Run, num_directions: int, num_surface_points: int, seed: int) -> Minimum:
-    trained = load_trained(run)
+def _minimum(run: Run, num_directions: int, num_surface_points: int, seed: int, sources: Sources | None) -> Minimum:
+    trained = load_trained(run, sources=sources)
     coefficients = WALK_REACH * np.linspace(-1, 1, NUM_WALK_POINTS) ** 5  # slow near the minimum, as the paper's
     walk = loss_along(trained, coefficients=coefficients, seed=seed, curvature=True)
     regions = walk_regions = None
     with contextlib.suppress(InvalidInputError):  # inputs that are not points of a plane have no such picture
         regions = decision_regions(trained, num_points=160)
         walk_regions = decision_regions(trained, num_points=64, at=points_along(trained, coefficients, seed=seed))
-    found = radii_of(run, num_directions=num_directions, seed=seed)
+    found = radii_of(run, sources=sources, num_directions=num_directions, seed=seed)
     radii = None if isinstance(found, str) else found
     ray_coefficients = np.geomspace(NEAREST, WALK_REACH, NUM_RAY_POINTS)  # bad basins end hundreds of times earlier
     rays = [loss_along(trained, coefficients=ray_coefficients, seed=seed + 1 + ray).losses for ray in range(NUM_RAYS)]
@@ -329,7 +334,7 @@ def _minimum(run: Run, num_directions: int, num_surface_points: int, seed: int) 
     )
 
 
-def _boundaries(zoo: Zoo, networks: pd.DataFrame) -> tuple[Boundary, ...]:
+def _boundaries(zoo: Zoo, networks: pd.DataFrame, sources: Sources | None) -> tuple[Boundary, ...]:
     """Return the decision regions of the network with the median test accuracy at some rising poison factors."""
     factors = np.array(sorted(networks["poison_factor"].unique()))
     gaps = networks.groupby("poison_factor")["gap"].mean().to_numpy()
@@ -341,7 +346,7 @@ def _boundaries(zoo: Zoo, networks: pd.DataFrame) -> tuple[Boundary, ...]:
         rows = networks[networks["poison_factor"] == factor].sort_values("test_accuracy")
         key = str(rows.index[len(rows) // 2])
         try:
-            regions = decision_regions(load_trained(Run(zoo.runs_folder / key)), num_points=120)
+            regions = decision_regions(load_trained(Run(zoo.runs_folder / key), sources=sources), num_points=120)
         except InvalidInputError:  # inputs that are not points of a plane
             return ()
         boundaries.append(Boundary(float(factor), float(rows.loc[key, "test_accuracy"]), regions))

@@ -6,14 +6,13 @@ from widemargin.training.classical import (
     fit_quadratic_model,
     fit_support_vector_machine,
 )
-from widemargin.training.fit import Augmentation, OptimizerName, Precision, fit, has_bfloat16
+from widemargin.training.fit import OptimizerName, Precision, fit, has_bfloat16
 from widemargin.training.history import Fit, HistoryRecord
 from widemargin.training.poison import Poison, PoisonPool, PoisonSchedule, poisoned_loss, unlikelihood
 from widemargin.training.schedules import Schedule
 from widemargin.training.stack import StackFit, train_stack
 
 __all__ = [
-    "Augmentation",
     "Fit",
     "HistoryRecord",
     "OptimizerName",

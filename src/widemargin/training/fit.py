@@ -16,10 +16,9 @@ from widemargin.training.history import NUM_RECORDS, Fit, HistoryRecord, Records
 from widemargin.training.poison import Poison, PoisonStream, step_losses
 from widemargin.training.schedules import Schedule, lr_factor
 
-__all__ = ["Augmentation", "OptimizerName", "Precision", "fit", "has_bfloat16"]
+__all__ = ["OptimizerName", "Precision", "fit", "has_bfloat16"]
 
 OptimizerName: TypeAlias = Literal["adamw", "sgd"]
-Augmentation: TypeAlias = Literal["none", "crop-and-flip"]
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 

@@ -5,7 +5,8 @@ from widemargin.zoo.estimate import estimated_seconds
 from widemargin.zoo.execution import Progress, train_zoo
 from widemargin.zoo.failures import Failure
 from widemargin.zoo.minefield import Minefield, minefield
-from widemargin.zoo.run import Resources, carry_out, examples_of, examples_of_run, load_trained, measurements
+from widemargin.zoo.resources import Resources, examples_of, examples_of_run, sources_of
+from widemargin.zoo.run import carry_out, load_trained, measurements
 from widemargin.zoo.status import ZooStatus, zoo_status
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
@@ -40,6 +41,7 @@ __all__ = [
     "read_table",
     "remove_damaged",
     "shipped_studies",
+    "sources_of",
     "train_zoo",
     "write_table",
     "zoo_status",

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 from joblib import Parallel, delayed, parallel_config
 
+from widemargin.data import Sources
 from widemargin.errors import WidemarginError
 from widemargin.landscape import BasinRadii, basin_radii, basin_volumes
 from widemargin.parameters import Normalization
@@ -31,6 +32,7 @@ def basin_table(
     normalization: Normalization = "filter",
     seed: int = 0,
     jobs: int = -1,
+    sources: Sources | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Return one row per finished network and cutoff.
@@ -48,17 +50,24 @@ def basin_table(
         normalization: Units of the directions.
         seed: Where the directions come from.
         jobs: Worker processes, one torch thread each; -1 for as many as there are cores.
+        sources: Where the data is now; default: where it was when the runs were trained.
         on_progress: Called with the number of networks measured, and of all.
 
     Raises:
-        RunError: A run is damaged.
+        RunError: A run is damaged, or its data cannot be read.
     """
     runs = [run for run in zoo.runs() if run.result["status"] == "finished"]
-    options = {"num_directions": num_directions, "cap": cap, "normalization": normalization, "seed": seed}
+    options = {
+        "num_directions": num_directions,
+        "cap": cap,
+        "normalization": normalization,
+        "seed": seed,
+        "sources": sources,
+    }
     rows: list[dict[str, Any]] = []
     with parallel_config(backend="loky", n_jobs=jobs, inner_max_num_threads=1):
         measured = Parallel(return_as="generator", batch_size=1)(
-            delayed(_rows)(run, tuple(cutoffs), options) for run in runs
+            delayed(_rows)(run, tuple(cutoffs), {**options, "sources": sources}) for run in runs
         )
         for index, some in enumerate(measured):
             rows += some
@@ -67,13 +76,20 @@ def basin_table(
     return pd.DataFrame(rows)
 
 
-def radii_of(run: Run, cutoffs: Sequence[float] = CUTOFFS, **options: Any) -> BasinRadii | str:
-    """Return a run's radii for those cutoffs that its loss leaves room below; else why there are none."""
+def radii_of(
+    run: Run, cutoffs: Sequence[float] = CUTOFFS, sources: Sources | None = None, **options: Any
+) -> BasinRadii | str:
+    """Return a run's radii for those cutoffs that its loss leaves room below; else why there are none.
+
+    Raises:
+        RunError: The run is damaged, or its data cannot be read.
+    """
     loss = float(run.result["train_loss"])
     if not (possible := tuple(cutoff for cutoff in cutoffs if loss <= CLEARANCE * cutoff)):
         return f"its own loss, {loss:.3g}, leaves no room below a cutoff of {max(cutoffs)}"
+    trained = load_trained(run, sources=sources)
     try:
-        return basin_radii(load_trained(run), cutoffs=possible, **options)
+        return basin_radii(trained, cutoffs=possible, **options)
     except WidemarginError as error:
         return str(error)
 

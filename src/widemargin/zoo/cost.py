@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,11 +11,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from widemargin import networks
-from widemargin.data import DATASETS
+from widemargin.data import DATASETS, DataSet
 from widemargin.errors import InvalidInputError
 from widemargin.zoo.study import RunConfig
 
-__all__ = ["blueprint", "shares", "training_flops"]
+__all__ = ["blueprint", "data_set", "shares", "training_flops"]
 
 STAND_IN = DATASETS["cifar10"]
 NUM_COUNTED = 2
@@ -32,7 +33,7 @@ def training_flops(config: RunConfig) -> float:
         >>> training_flops(RunConfig.model_validate(config))  # 1000 steps of 64 examples
         202240000.0
     """
-    training, known = config.training, DATASETS.get(config.data.name, STAND_IN)
+    training, known = config.training, data_set(config.data.name)
     num_train = config.data.num_train or known.num_train
     num_examples = min(training.batch_size or num_train, num_train)
     if training.poison.factor > 0:
@@ -47,17 +48,23 @@ def blueprint(network: str, data: str) -> nn.Module:
         network: Its options as JSON.
         data: Name of the data set that it is for.
     """
-    known = DATASETS.get(data, STAND_IN)
+    options = json.loads(network)
+    known = data_set(data, has_two_classes=options.get("one_logit", False))
     sizes: Any = {"num_classes": known.num_classes, "input_shape": known.input_shape}
     with torch.device("meta"):
-        return networks.build(**json.loads(network), **sizes, seed=0)
+        return networks.build(**options, **sizes, seed=0)
+
+
+def data_set(name: str, *, has_two_classes: bool = False) -> DataSet:
+    """Return what is known of a data set; for one that is not known beforehand, what is known of CIFAR-10."""
+    return DATASETS.get(name) or (replace(STAND_IN, num_classes=2) if has_two_classes else STAND_IN)
 
 
 @cache
 def _example_flops(network: str, data: str) -> float:
     counter = FlopCounterMode(display=False)
     with torch.device("meta"), counter, torch.enable_grad():
-        inputs = torch.zeros(NUM_COUNTED, *DATASETS.get(data, STAND_IN).input_shape)
+        inputs = torch.zeros(NUM_COUNTED, *data_set(data).input_shape)
         blueprint(network, data).train()(inputs).sum().backward()
     return counter.get_total_flops() / NUM_COUNTED
 

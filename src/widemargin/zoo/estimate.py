@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import torch
 
-from widemargin.data import DATASETS, ClassificationData, prepared, standardized_images
-from widemargin.zoo.cost import STAND_IN, training_flops
+from widemargin.data import ClassificationData, prepared, standardized_images
+from widemargin.zoo.cost import data_set, training_flops
 from widemargin.zoo.execution import one_torch_thread, tasks_of
-from widemargin.zoo.run import fits_of, network_of, on_device
+from widemargin.zoo.resources import on_device
+from widemargin.zoo.run import fits_of, network_of
 from widemargin.zoo.study import RunConfig
 
 __all__ = ["estimated_seconds"]
@@ -53,7 +54,7 @@ def _seconds(configs: Sequence[RunConfig], examples: ClassificationData, num_ste
 
 def _stand_in(config: RunConfig) -> ClassificationData:
     """Return data of the run's own kind, as much as a few steps need: its own where it needs no files."""
-    known = DATASETS.get(config.data.name, STAND_IN)
+    known = data_set(config.data.name, has_two_classes=getattr(config.network, "one_logit", False))
     if known.make is not None:
         return known.make()
     num = MORE_STEPS * (config.training.batch_size or config.data.num_train or known.num_train)

@@ -19,7 +19,7 @@ from widemargin.errors import InvalidInputError, StudyError
 from widemargin.zoo.cost import shares, training_flops
 from widemargin.zoo.failures import Failure
 from widemargin.zoo.nursery import child_traceback
-from widemargin.zoo.run import Resources, settled
+from widemargin.zoo.resources import Resources, settled
 from widemargin.zoo.store import Zoo, located
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.workers import Backend, LocalWorkers, RayWorkers, Results, Workers

@@ -16,7 +16,8 @@ from widemargin.measures import performance
 from widemargin.parameters import ParameterSpace
 from widemargin.trained_model import TrainedModel
 from widemargin.training import HistoryRecord, Poison, fit, train_stack
-from widemargin.zoo.run import examples_of, network_of
+from widemargin.zoo.resources import examples_of
+from widemargin.zoo.run import network_of
 from widemargin.zoo.study import RunConfig
 
 __all__ = ["Minefield", "minefield"]

@@ -101,10 +101,15 @@ class Nursery:
             theirs.close()
             try:
                 with Connection(os.dup(ours.fileno())) as line:
-                    return _answer(line, pickle.dumps((function, arguments, self._threads)), on_told)
+                    request = (function, arguments, self._threads, self._environment())
+                    return _answer(line, pickle.dumps(request), on_told)
             finally:
                 with self._lock:
                     self._lines.discard(ours)
+
+    def _environment(self) -> dict[str, str]:
+        """Return this process's variables as they are now, but for those that number threads."""
+        return os.environ | dict.fromkeys(THREAD_VARIABLES, str(self._threads))
 
     def _fork(self, line: socket.socket) -> None:
         while True:
@@ -117,11 +122,10 @@ class Nursery:
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
-        environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(self._threads))
         command = [sys.executable, "-c", START, str(theirs.fileno()), *sys.path]
         before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTION)  # until the nursery has learned to ignore it
         try:
-            self._process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()])
+            self._process = subprocess.Popen(command, env=self._environment(), pass_fds=[theirs.fileno()])
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
@@ -196,7 +200,9 @@ def _work(line: Connection) -> NoReturn:
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:  # where there is one
         file.write(OUT_OF_MEMORY_SCORE)
     try:
-        function, arguments, threads = pickle.loads(line.recv_bytes())
+        function, arguments, threads, environment = pickle.loads(line.recv_bytes())
+        os.environ.clear()
+        os.environ.update(environment)
         threading.Thread(target=_end_with, args=(line,), daemon=True).start()
         import torch
 

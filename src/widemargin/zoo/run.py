@@ -5,110 +5,37 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors.torch import load, save_file
-from torch import Tensor, nn
+from torch import nn
 from upath import UPath
 
-from widemargin import __version__, data, networks
-from widemargin.data import ClassificationData, CropAndFlip, Sources
-from widemargin.errors import InvalidInputError, InvalidLogitsError, MeasureNotApplicableError, RunError
+from widemargin import __version__, networks
+from widemargin.data import ClassificationData, Sources
+from widemargin.errors import InvalidLogitsError, MeasureNotApplicableError, RunError
 from widemargin.margins import MarginDistribution, margin_distribution
 from widemargin.measures import input_frobenius_norm, performance, spectral_complexity
 from widemargin.trained_model import TrainedModel
-from widemargin.training import Fit, Poison, fit, has_bfloat16, train_stack
+from widemargin.training import Fit, fit, train_stack
+from widemargin.zoo.resources import (
+    Resources,
+    augmentation_of,
+    examples_of,
+    examples_of_run,
+    on_device,
+    poison_of,
+    provenance,
+)
 from widemargin.zoo.store import Run, Zoo
-from widemargin.zoo.study import PoisonConfig, RunConfig
+from widemargin.zoo.study import RunConfig
 
-__all__ = [
-    "Resources",
-    "carry_out",
-    "carry_out_together",
-    "examples_of",
-    "examples_of_run",
-    "fits_of",
-    "load_trained",
-    "measurements",
-    "network_of",
-    "settled",
-    "sources_of",
-]
-
+__all__ = ["carry_out", "carry_out_together", "fits_of", "load_trained", "measurements", "network_of"]
 
 CHECKPOINT_SECONDS = 120.0
 """How much training time a run that is stopped loses at most, about [s]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What runs are carried out with; none of it decides what becomes of them.
-
-    Attributes:
-        sources: Where the data is.
-        device: ``"auto"`` for a CUDA device where there is one, else the processor; or a device's name.
-    """
-
-    sources: Sources = field(default_factory=Sources)
-    device: str = "auto"
-
-    @property
-    def torch_device(self) -> torch.device:
-        """The device itself.
-
-        Raises:
-            InvalidInputError: There is no such device here.
-        """
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            if not self.device.startswith(("cpu", "cuda", "mps")):
-                raise RuntimeError("no such kind")
-            return torch.ones(1, device=self.device).add(1).device
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            said = str(error).partition("\n")[0]
-            raise InvalidInputError(
-                f"device must be auto, cpu, or a cuda or mps device of this machine, got {self.device!r}: {said}"
-            ) from None
-
-
-def settled(resources: Resources, zoo: Zoo, configs: Sequence[RunConfig]) -> Resources:
-    """Return resources with every source named and read once, before any run is trained.
-
-    What is not named is where the zoo's finished runs have it from, else at the data set's own place on the hub.
-
-    Raises:
-        InvalidInputError: A source is missing or cannot be read, a zoo of several data sets is given one source, or
-            there is no such device.
-        RunError: Finished runs were trained on other images or labels.
-    """
-    done, given = zoo.runs(), resources.sources
-    firsts = {(config.data.name, config.data.labels): config for config in reversed(configs)}
-    has_one_set = len({name for name, _ in firsts}) == 1
-    if given.data is not None and not has_one_set:
-        raise InvalidInputError("a study of several data sets takes each from the hub: leave out --data.")
-    if given.labels is not None and not any(labels for _, labels in firsts):
-        raise InvalidInputError("the study takes no labels from a file (data.labels): leave out --labels.")
-    before = {
-        name: next((run.result[name]["source"] for run in done if name in run.result), None)
-        for name in ("data", "labels")
-    }
-    data_source = given.data or (before["data"] if has_one_set else None)
-    settled = replace(resources, sources=Sources(data_source, given.labels or before["labels"]))
-    for config in firsts.values():
-        now = _provenance(config, examples_of(config, settled.sources), settled)
-        for run in done:
-            for name, what in (("data", "images"), ("labels", "labels")):
-                is_like = run.config.data.name == config.data.name and name in now and name in run.result
-                if is_like and now[name]["checksum"] != run.result[name]["checksum"]:
-                    raise RunError(
-                        f"{zoo.folder} holds runs that were trained on other {what} than {now[name]['source']} has. "
-                        "Choose another folder with --out."
-                    )
-    return settled
 
 
 def carry_out(zoo: Zoo, config: RunConfig, resources: Resources | None = None) -> Run:
@@ -140,7 +67,7 @@ def carry_out_together(
         return runs
     device = resources.torch_device
     examples = on_device(examples_of(missing[0], resources.sources), device)
-    provenance = _provenance(missing[0], examples, resources)
+    origin = provenance(missing[0], examples, resources)
     built = [network_of(config, examples).to(device) for config in missing]
     with ExitStack() as stack:
         folders = [stack.enter_context(zoo.writing(config)) for config in missing]
@@ -152,7 +79,7 @@ def carry_out_together(
         fits = fits_of(missing, built, examples, checkpoint, on_share or (lambda _: None))
         training_seconds = (time.perf_counter() - begun) / len(missing)
         for folder, network, initial, fitted in zip(folders, built, initials, fits, strict=True):
-            own = provenance | {
+            own = origin | {
                 "num_classes": examples.num_classes,
                 "num_corrupted": examples.num_corrupted,
                 "training_seconds": training_seconds,
@@ -172,7 +99,7 @@ def fits_of(
     trainings = [config.training for config in configs]
     shared = trainings[0].model_dump(exclude={"lr", "weight_decay", "poison", "augmentation", "precision"})
     lrs, decays = [training.lr for training in trainings], [training.weight_decay for training in trainings]
-    poisons, seeds = [_poison(training.poison, examples) for training in trainings], [c.seed for c in configs]
+    poisons, seeds = [poison_of(config, examples) for config in configs], [c.seed for c in configs]
     inputs, labels = examples.train_inputs, examples.train_labels
     if len(configs) > 1:
         each: dict[str, Any] = {"lr": lrs, "weight_decay": decays, "poison": poisons, "seed": seeds}
@@ -198,43 +125,6 @@ def fits_of(
             checkpoint_seconds=CHECKPOINT_SECONDS,
         )
     ]
-
-
-def augmentation_of(config: RunConfig, examples: ClassificationData) -> tuple[Tensor | None, CropAndFlip | None]:
-    """Return the inputs that a run's augmentation works on, and the augmentation; nothing where it has none.
-
-    Raises:
-        InvalidInputError: The data is not stored as images.
-    """
-    if config.training.augmentation == "none":
-        return None, None
-    if examples.stored_train_inputs is None or examples.preparation is None:
-        raise InvalidInputError(f"training.augmentation needs stored images, and {config.data.name} has none.")
-    return examples.stored_train_inputs, CropAndFlip(examples.preparation)
-
-
-def on_device(examples: ClassificationData, device: torch.device) -> ClassificationData:
-    """Return the data with what training and measuring touch on the device; extra examples stay where they are."""
-    names = ("train_inputs", "train_labels", "test_inputs", "test_labels", "stored_train_inputs")
-    held = {name: value for name in names if (value := getattr(examples, name)) is not None}
-    return replace(examples, **{name: value.to(device) for name, value in held.items()})
-
-
-def _provenance(config: RunConfig, examples: ClassificationData, resources: Resources) -> dict[str, Any]:
-    """Return what a result says of where its data came from and what it was computed with."""
-    device, sources = resources.torch_device, resources.sources
-    narrow = config.training.precision == "bfloat16" and has_bfloat16(device)
-    provenance: dict[str, Any] = {"device": device.type, "precision": "bfloat16" if narrow else "float32"}
-    if examples.source is not None:
-        provenance["data"] = {"source": examples.source, "checksum": examples.checksum}
-    if config.data.labels is not None and sources.labels is not None:
-        file = str(Path(sources.labels).resolve())
-        provenance["labels"] = {"source": file, "checksum": sources.labels_checksum}
-    return provenance
-
-
-def _poison(config: PoisonConfig, examples: ClassificationData) -> Poison | None:
-    return Poison.of(examples, **config.model_dump()) if config.factor > 0 else None
 
 
 def _write(folder: Path, trained: TrainedModel, fitted: Fit, own: Mapping[str, Any]) -> None:
@@ -322,44 +212,6 @@ def _measured(trained: TrainedModel) -> tuple[MarginDistribution, dict[str, Any]
 def _without_nan(record: dict[str, float]) -> dict[str, float | None]:
     """Return the record with None for what JSON has no number for."""
     return {name: value if math.isfinite(value) else None for name, value in record.items()}
-
-
-def examples_of(config: RunConfig, sources: Sources | None = None) -> ClassificationData:
-    """Return the data of a run."""
-    return data.load(**config.data.model_dump(), sources=sources)
-
-
-def sources_of(run: Run) -> Sources:
-    """Return where a run's data was when it was trained."""
-    named = {name: run.result.get(name, {}).get("source") for name in ("data", "labels")}
-    return Sources(**named)
-
-
-def examples_of_run(run: Run, sources: Sources | None = None) -> ClassificationData:
-    """Return the data that a run was trained on.
-
-    Raises:
-        RunError: The run is damaged, or the data is not what it was trained on.
-        InvalidInputError: The data cannot be read.
-    """
-    before = sources_of(run)
-    sources = Sources((sources and sources.data) or before.data, (sources and sources.labels) or before.labels)
-    try:
-        examples, labels_checksum = examples_of(run.config, sources), sources.labels_checksum
-    except InvalidInputError as error:
-        raise RunError(
-            f"the data of {run.folder} cannot be read: {error} If it has moved, say with --data where it is now."
-        ) from None
-    for name, what, checksum, source in (
-        ("data", "examples", examples.checksum, examples.source),
-        ("labels", "labels", labels_checksum, sources.labels),
-    ):
-        if checksum != run.result.get(name, {}).get("checksum"):
-            raise RunError(
-                f"{run.folder} was trained on other {what} than {source} has now. Put back what it was trained on, "
-                "or say with --data where that is."
-            )
-    return examples
 
 
 def network_of(config: RunConfig, examples: ClassificationData) -> nn.Module:

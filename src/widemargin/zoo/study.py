@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from widemargin.data import DATASETS, Standardization
+from widemargin.data import DATASETS, Augmentation, Standardization
 from widemargin.errors import StudyError
 from widemargin.networks import Initialization, Norm
-from widemargin.training import Augmentation, OptimizerName, PoisonPool, PoisonSchedule, Precision, Schedule
+from widemargin.training import OptimizerName, PoisonPool, PoisonSchedule, Precision, Schedule
 
 __all__ = ["FaultyStudyError", "RunConfig", "Study", "sentence"]
 

@@ -13,7 +13,8 @@ from joblib import cpu_count
 
 from widemargin.errors import InvalidInputError
 from widemargin.zoo.nursery import ChildDiedError, Nursery, TracebackError
-from widemargin.zoo.run import Resources, carry_out_together
+from widemargin.zoo.resources import Resources
+from widemargin.zoo.run import carry_out_together
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig
 
