@@ -30,6 +30,10 @@ def threads(tell: Tell) -> tuple[int, str]:
     return torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
 
 
+def variable(name: str, tell: Tell) -> str | None:
+    return os.environ.get(name)
+
+
 def imports_of_a_run(folder: Path, tell: Tell) -> int:
     """Return how many modules a run imports that its process did not have."""
     from widemargin.zoo import RunConfig, Zoo, carry_out

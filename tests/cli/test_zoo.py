@@ -112,10 +112,32 @@ def test_names_damage_and_fails(widemargin: CommandLine, zoo: Zoo) -> None:
     key = truncated(zoo).folder.name
     code, out, err = widemargin("zoo", "verify", zoo.folder)
     assert code == 1
-    assert f"{key}: weights.safetensors cannot be read" in out
+    assert out.startswith(f"{key}: weights.safetensors is not what was written: ")
+    assert out.count("\n") == 1
     assert err == "error: 1 runs are damaged. Delete them with --remove, and train the zoo again.\n"
     code, out, _ = widemargin("zoo", "verify", zoo.folder, "--json")
     assert (code, json.loads(out)["runs"], json.loads(out)["damages"][0][0]) == (1, 3, key)
+
+
+def test_damage_that_other_commands_meet_leads_to_verify(widemargin: CommandLine, zoo: Zoo) -> None:
+    (zoo.runs()[0].folder / "config.json").write_text("{")
+    code, _, err = widemargin("evaluate", zoo.folder)
+    assert code == 1
+    assert err.endswith(f"widemargin zoo verify {zoo.folder} names all that is damaged.\n")
+
+
+def test_a_zoo_is_no_run_and_says_where_its_runs_are(widemargin: CommandLine, zoo: Zoo) -> None:
+    code, _, err = widemargin("measure", zoo.folder)
+    assert (code, err) == (1, f"error: {zoo.folder} is a zoo; name one of its runs: {zoo.folder}/runs/KEY.\n")
+
+
+def test_a_run_on_a_store_is_measured_there(widemargin: CommandLine, zoo: Zoo) -> None:
+    run = zoo.runs()[0]
+    answers = [
+        json.loads(widemargin("measure", target, "--json")[1]) for target in (run.folder, f"file://{run.folder}")
+    ]
+    assert answers[1].pop("target") == f"file://{run.folder}"
+    assert answers[0].items() >= answers[1].items()
 
 
 def test_deletes_what_is_damaged(widemargin: CommandLine, zoo: Zoo) -> None:

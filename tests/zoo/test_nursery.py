@@ -45,6 +45,16 @@ def test_returns_what_a_function_returns_in_another_process(nursery: Nursery) ->
     wait_until(lambda: not is_alive(process))
 
 
+def test_children_see_the_environment_as_it_is_when_they_are_called(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in ("before", "after"):
+        monkeypatch.setenv("WIDEMARGIN_CACHE", value)
+        assert nursery.call(called_in_children.variable, "WIDEMARGIN_CACHE", on_told=lambda _: None) == value
+    monkeypatch.delenv("WIDEMARGIN_CACHE")
+    assert nursery.call(called_in_children.variable, "WIDEMARGIN_CACHE", on_told=lambda _: None) is None
+
+
 def test_many_threads_wait_for_children_of_their_own_at_once(nursery: Nursery) -> None:
     found: list[int] = []
 

@@ -1,5 +1,6 @@
 """Commands about scores: a zoo's table, what its regressions reach, what anybody's measures reach, reports."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +11,12 @@ from rich.table import Table
 
 from widemargin.cli.output import AsJson, print_json, status
 from widemargin.cli.targets import ZooFolder, existing_zoo
-from widemargin.errors import InvalidInputError
+from widemargin.errors import InvalidInputError, RunError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from widemargin.prediction import Evaluation, Interval, Score
+    from widemargin.prediction import Evaluation, Interval, MeasureScore, Score
 
 __all__ = ["evaluate", "print_scores", "report", "zoo_table"]
 
@@ -123,8 +124,11 @@ def _table(target: str) -> "pd.DataFrame":
     if Path(target).is_file() or Path(target).suffix in TABLES:
         return read_table(Path(target))
     zoo = existing_zoo(target)
-    with status("reading the runs …"):
-        return table_of(zoo)
+    try:
+        with status("reading the runs …"):
+            return table_of(zoo)
+    except RunError as error:
+        raise RunError(f"{error} widemargin zoo verify {target} names all that is damaged.") from None
 
 
 def _print_ablations(table: "pd.DataFrame", scores: "list[Score]", as_json: bool) -> None:
@@ -163,9 +167,7 @@ def print_scores(scores: "list[Score]") -> None:
             _cell(score.same_data_r2),
         )
     Console(markup=False).print(rows)
-    for score in scores:
-        if score.note:
-            print(f"{score.name}: {score.note}")
+    _print_notes(scores)
     print()
 
 
@@ -188,14 +190,18 @@ def _print_evaluation(evaluation: "Evaluation") -> None:
             _cell(score.kendall, score.kendall_interval),
         )
     Console(markup=False).print(rows)
-    for score in evaluation.scores:
-        if score.note:
-            print(f"{score.name}: {score.note}")
+    _print_notes(evaluation.scores)
     if evaluation.num_without_gap:
         print(f"networks left out because their gap is missing or infinite: {evaluation.num_without_gap}")
     for reason in dict.fromkeys(evaluation.left_out.values()):
         names = [name for name, why in evaluation.left_out.items() if why == reason]
         print(f"left out ({reason}): {', '.join(names)}")
+
+
+def _print_notes(scores: "Sequence[Score | MeasureScore]") -> None:
+    """Print every note once, with the regressions or measures that it is on."""
+    for note in dict.fromkeys(score.note for score in scores if score.note):
+        print(f"{note}: {'; '.join(score.name for score in scores if score.note == note)}")
 
 
 def _score_table(title: str, caption: str, columns: tuple[str, ...]) -> Table:

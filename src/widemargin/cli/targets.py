@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from widemargin.trained_model import TrainedModel
     from widemargin.training import Poison
-    from widemargin.zoo import Zoo
+    from widemargin.zoo import Run, Zoo
 
 __all__ = [
     "Data",
@@ -107,10 +107,10 @@ def trained_target(target: str, weights: Path | None, data: str | None) -> "Trai
 
     from widemargin.data import Sources
     from widemargin.trained_model import TrainedModel
-    from widemargin.zoo import Run, load_trained
+    from widemargin.zoo import load_trained
 
-    if Path(target).is_dir():
-        trained = load_trained(Run(Path(target)), sources=Sources(data))
+    if (run := _run(target)) is not None:
+        trained = load_trained(run, sources=Sources(data))
         if weights is not None:
             _load(trained.network, weights)
         return trained
@@ -130,6 +130,23 @@ def trained_target(target: str, weights: Path | None, data: str | None) -> "Trai
     return TrainedModel(network, train, test)
 
 
+def _run(target: str) -> "Run | None":
+    """Return the run in a folder or at an address on a store; None where the target is neither.
+
+    Raises:
+        RunError: There is a zoo, or nothing of the kind.
+    """
+    from widemargin.zoo import Run, Zoo
+    from widemargin.zoo.store import located
+
+    if "://" not in target and not Path(target).is_dir():
+        return None
+    folder = located(target)
+    if Zoo(folder).runs_folder.is_dir():
+        raise RunError(f"{target} is a zoo; name one of its runs: {target.rstrip('/')}/runs/KEY.")
+    return Run(folder)
+
+
 def _load(network: "nn.Module", weights: Path) -> None:
     from safetensors.torch import load_file
 
@@ -143,17 +160,17 @@ def poison_of(target: str, data: str | None, poison_data: str | None, factor: fl
     """Return poison for a target: examples that were named, or what a known data set has outside its training set."""
     import torch
 
-    from widemargin.data import DATASETS, load
+    from widemargin.data import DATASETS, Sources, load
     from widemargin.training import Poison
-    from widemargin.zoo import Run, examples_of_run
+    from widemargin.zoo import examples_of_run
 
     if poison_data is not None:
         source, _ = _data(poison_data)
         if not (isinstance(source, tuple) and all(isinstance(part, torch.Tensor) for part in source)):
             raise InvalidInputError("--poison-data must be one pair of tensors (inputs, labels).")
         return Poison(factor, num_examples, source)
-    if Path(target).is_dir():
-        examples = examples_of_run(Run(Path(target)))
+    if (run := _run(target)) is not None:
+        examples = examples_of_run(run, Sources(data))
     elif data is not None and data in DATASETS:
         examples = load(data)
     else:

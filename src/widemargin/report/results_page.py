@@ -92,7 +92,7 @@ def _facts(findings: Findings, zoo: Zoo, machine: str, workers: int | None) -> s
     gap = usable["gap"]
     middle = gap.quantile([0.25, 0.5, 0.75])
     rows = {
-        "trained by": f"`widemargin zoo train {study}{_data_option(results)} --out {zoo.folder.name}`",
+        "trained by": f"`widemargin zoo train {study}{_source_options(results)} --out {zoo.folder.name}`",
         "this page by": f"`widemargin report {zoo.folder.name} --page …`, widemargin {__version__}",
         "versions": ", ".join(versions) or "not recorded",
         "machine": _plain(machine) or "not told",
@@ -119,10 +119,13 @@ def _facts(findings: Findings, zoo: Zoo, machine: str, workers: int | None) -> s
     return _table(("", ""), list(rows.items()), "--")
 
 
-def _data_option(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return the option that names the data, without the folders that it lies in."""
-    sources = sorted({_last_name(result["data"]["source"]) for result in results if "data" in result})
-    return f" --data {_plain(sources[0])}" if len(sources) == 1 else ""
+def _source_options(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return the options that name data and labels, without the folders that they lie in."""
+    options = ""
+    for name in ("data", "labels"):
+        sources = sorted({_last_name(result[name]["source"]) for result in results if name in result})
+        options += f" --{name} {_plain(sources[0])}" if len(sources) == 1 else ""
+    return options
 
 
 def _data_row(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:

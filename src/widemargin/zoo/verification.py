@@ -69,7 +69,9 @@ def _faults(run: Run) -> Iterator[str]:
         return
     if config.key != run.folder.name:
         yield f"config.json must hash to the run's name, and hashes to {config.key}"
-    yield from _wrong_checksums(run, result.get("files", {}))
+    if changed := [*_wrong_checksums(run, result.get("files", {}))]:
+        yield from changed
+        return  # whatever else is wrong with those files follows from it
     if result["status"] not in STATUSES:
         yield f"result.json must say finished or diverged, got {result['status']!r}"
     is_finished = result["status"] == "finished"
