@@ -24,6 +24,8 @@ WANTED = (
     "spectrally normalized margin",
     "training accuracy and loss",
     "log training accuracy and loss",
+    "training accuracy, loss and their logarithms, ridge",
+    "full signature, accuracy, loss and their logarithms, ridge",
 )
 
 
