@@ -108,6 +108,10 @@ class Findings:
         forms = ("trivial", "trivial_and_logarithms")
         return max((s for s in self.scores if s.features in forms and s.subset == subset), key=_left_out)
 
+    def best_signature_on(self, subset: str) -> Score:
+        """Return the better of the full signature's two regressions on a subset."""
+        return max((self.score(name, subset) for name in (PAPER.name, RIDGE.name)), key=_left_out)
+
     def together_on(self, subset: str = "all") -> Score:
         """Return the score of margins, training accuracy and loss together on a subset."""
         return next(s for s in self.scores if s.features == "signature_and_trivial" and s.subset == subset)

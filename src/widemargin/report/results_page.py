@@ -165,9 +165,10 @@ def _reading(findings: Findings) -> list[str]:
             else "**The signature does not predict better than that baseline.**"
         )
     subsets = [
-        f"- {subset} ({scores[0].num_networks} networks): signature ({used.regression}) "
-        f"{_left_out_text(findings.score(used.name, subset))}, training accuracy and loss at best "
-        f"{_left_out_text(findings.best_trivial_on(subset))}, together {_left_out_text(findings.together_on(subset))}"
+        f"- {subset} ({scores[0].num_networks} networks): signature at best "
+        f"{_left_out_text(findings.best_signature_on(subset))} ({findings.best_signature_on(subset).regression}), "
+        f"training accuracy and loss at best {_left_out_text(findings.best_trivial_on(subset))}, together "
+        f"{_left_out_text(findings.together_on(subset))}"
         for subset, scores in findings.by_subset.items()
         if subset != "all"
     ]
