@@ -42,7 +42,13 @@ def bare(share: int, num_networks: int) -> None:
             seed=config.seed,
             **config.network.model_dump(),
         )
-        fit(network, examples.train_inputs, examples.train_labels, seed=config.seed, **config.training.model_dump())
+        fit(
+            network,
+            examples.train_inputs,
+            examples.train_labels,
+            seed=config.seed,
+            **config.training.model_dump(exclude={"augmentation"}),
+        )
 
 
 def bare_seconds(num_networks: int) -> float:
