@@ -205,7 +205,7 @@ def test_weights_outside_of_linear_maps_are_refused_by_name() -> None:
     with pytest.raises(MeasureNotApplicableError) as caught:
         spectral_complexity(words)
     assert str(caught.value) == (
-        "the spectral complexity is defined for linear layers, convolutions and BatchNorms, but this network "
+        "norms of layers are defined for linear layers, convolutions and BatchNorms, but this network "
         "also has weights in "
         "words, memory."
     )

@@ -1,0 +1,216 @@
+"""What measures are computed from: each quantity once, however many measures want it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar, cast, overload
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from widemargin.errors import InvalidInputError, MeasureNotApplicableError, WidemarginError
+from widemargin.margins import MarginDistribution, margin_distribution
+from widemargin.measures.linear_maps import LinearMap, linear_maps
+from widemargin.measures.sample import sampled
+from widemargin.parameters import ParameterSpace
+from widemargin.trained_model import TrainedModel, checked_logits
+
+__all__ = ["Cost", "Outputs", "Quantities", "Quantity", "quantity"]
+
+T = TypeVar("T")
+FORWARD = 1 / 3
+"""Share of a pass that the way forward takes: the way back costs twice as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What something costs, in passes: forward and backward, over so many examples.
+
+    Attributes:
+        train: Passes over the training data.
+        sample: Passes over the sample of it that sharpness is measured on.
+    """
+
+    train: float = 0.0
+    sample: float = 0.0
+
+    def passes(self, share: float) -> float:
+        """Return the cost in passes over the training data, where the sample is that share of it."""
+        return self.train + share * self.sample
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """The network's outputs on its training data, in double precision."""
+
+    logits: Float[Tensor, "examples classes"]
+    labels: Int[Tensor, " examples"]
+    losses: Float[Tensor, " examples"]
+
+
+class Quantity(Generic[T]):
+    """A quantity of :class:`Quantities`: computed when first asked for, then remembered, failures too."""
+
+    def __init__(self, function: Callable[["Quantities"], T], cost: Cost, uses: Sequence[str]) -> None:
+        self.function, self.cost, self.uses = function, cost, tuple(uses)
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, owner: None, kind: type) -> "Quantity[T]": ...
+    @overload
+    def __get__(self, owner: "Quantities", kind: type) -> T: ...
+    def __get__(self, owner: "Quantities | None", kind: type) -> "Quantity[T] | T":
+        return self if owner is None else cast(T, owner.value_of(self))
+
+
+def quantity(
+    *, train: float = 0.0, sample: float = 0.0, uses: Sequence[str] = ()
+) -> Callable[[Callable[["Quantities"], T]], Quantity[T]]:
+    """Make a method of :class:`Quantities` a quantity.
+
+    Args:
+        train: Passes over the training data that it takes, without those of what it uses.
+        sample: Passes over the sample.
+        uses: The quantities that it is computed from.
+    """
+    return lambda function: Quantity(function, Cost(train, sample), uses)
+
+
+class Quantities:
+    """Everything that measures are computed from, each quantity when first asked for.
+
+    Args:
+        trained: The network with its training data.
+        history: Records of its training by step, as a run's ``history.jsonl`` holds them, where there are any.
+        num_sampled: Examples of the training data that sharpness is measured on, drawn at random.
+        seed: Seed of that draw and of all probes and perturbations.
+
+    Attributes:
+        seconds: How long each quantity took that has been asked for, without what it used.
+        asked: Names of the quantities that have been asked for since this set was last emptied.
+    """
+
+    def __init__(
+        self,
+        trained: TrainedModel,
+        *,
+        history: Sequence[Mapping[str, float | None]] | None = None,
+        num_sampled: int = 500,
+        seed: int = 0,
+    ) -> None:
+        if num_sampled < 2:
+            raise InvalidInputError(f"num_sampled must be at least 2 examples, got {num_sampled}.")
+        self.trained, self.seed, self.num_sampled = trained, seed, num_sampled
+        self._history = history
+        self._values: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
+        self.asked: set[str] = set()
+        self._depth = 0
+        self._nested = 0.0  # seconds that quantities took which the one under way asked for
+
+    def value_of(self, quantity: Quantity[Any]) -> Any:
+        """Return a quantity.
+
+        Raises:
+            WidemarginError: It does not exist for this network; the same error whenever it is asked for.
+        """
+        if self._depth == 0:
+            self.asked.add(quantity.name)
+        if quantity.name not in self._values:
+            before, self._nested = self._nested, 0.0
+            self._depth += 1
+            begun = time.perf_counter()
+            try:
+                self._values[quantity.name] = quantity.function(self)
+            except WidemarginError as error:
+                self._values[quantity.name] = error
+            finally:
+                self._depth -= 1
+                took = time.perf_counter() - begun
+                self.seconds[quantity.name] = took - self._nested
+                self._nested = before + took
+        value = self._values[quantity.name]
+        if isinstance(value, WidemarginError):
+            raise value
+        return value
+
+    def is_known(self, name: str) -> bool:
+        """Return whether a quantity has been computed already."""
+        return name in self._values
+
+    @cached_property
+    def num_examples(self) -> int:
+        """How many training examples there are."""
+        return sum(len(labels) for _, labels in self.trained.batches("train"))
+
+    @property
+    def sampled_share(self) -> float:
+        """Size of the sample as a share of the training data."""
+        return min(1.0, self.num_sampled / self.num_examples)
+
+    @quantity(train=FORWARD)
+    def outputs(self) -> Outputs:
+        """Logits, labels and losses of all training examples."""
+        logits, labels, losses = [], [], []
+        with self.trained.borrowed(), torch.no_grad():
+            for batch, given in self.trained.batches("train"):
+                found = checked_logits(self.trained.logits(batch), given)
+                logits.append(found.double())
+                labels.append(given)
+                losses.append(self.trained.losses(found, given).double())
+        return Outputs(torch.cat(logits), torch.cat(labels), torch.cat(losses))
+
+    @quantity(train=1)
+    def margins(self) -> MarginDistribution:
+        """Distances to the decision boundary at the input and three hidden layers."""
+        return margin_distribution(self.trained)
+
+    @quantity()
+    def linear_maps(self) -> list[LinearMap]:
+        """The matrices of linear layers and convolutions."""
+        return linear_maps(self.trained)
+
+    @quantity(uses=["linear_maps"])
+    def singular_values(self) -> Mapping[str, Float[Tensor, " rank"]]:
+        """Singular values of each linear map, descending."""
+        return {each.name: torch.linalg.svdvals(each.weight) for each in self.linear_maps}
+
+    @quantity()
+    def space(self) -> ParameterSpace:
+        """The parameters as one vector."""
+        return ParameterSpace.of(self.trained.network)
+
+    @quantity(uses=["space"])
+    def parameters(self) -> Float[Tensor, " parameters"]:
+        """The trained parameters."""
+        return self.space.flat(self.trained.network)
+
+    @quantity(uses=["space"])
+    def initial_parameters(self) -> Float[Tensor, " parameters"]:
+        """The parameters before training."""
+        initial = self.trained.initial_parameters
+        if initial is None:
+            raise MeasureNotApplicableError("the initial parameters are needed, and are not known.")
+        missing = [name for name in self.space.names if name not in initial]
+        if missing:
+            raise InvalidInputError(
+                f"initial_parameters must hold every parameter, but {', '.join(missing)} is missing."
+            )
+        return self.space.flat({name: initial[name].to(self.trained.device) for name in self.space.names})
+
+    @quantity()
+    def history(self) -> Sequence[Mapping[str, float | None]]:
+        """Records of the training, by step."""
+        if not self._history:
+            raise MeasureNotApplicableError("the history of the training is needed, and is not known.")
+        return self._history
+
+    @quantity()
+    def sample(self) -> TrainedModel:
+        """The network with a sample of its training data."""
+        return sampled(self.trained, self.num_sampled, num_examples=self.num_examples, seed=self.seed)
