@@ -10,6 +10,7 @@ from widemargin.trained_model import TrainedModel
 
 __all__ = ["Family", "Measure", "Need"]
 
+FREE = Cost()
 Family: TypeAlias = Literal["size and norms", "margins", "sharpness", "optimization", "outputs", "spectra"]
 Need: TypeAlias = Literal["initial parameters", "history"]
 
@@ -48,7 +49,7 @@ class Measure:
     misleads: str
     reference: str
     uses: Sequence[str] = ()
-    cost: Cost = Cost()
+    cost: Cost = FREE
     needs: Sequence[Need] = ()
     is_scale_invariant: bool = False
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from widemargin.errors import InvalidInputError, MeasureNotApplicableError, WidemarginError
-from widemargin.margins import MarginDistribution, margin_distribution
+from widemargin.margins import MarginDistribution, margin_distribution, output_margins
 from widemargin.measures.linear_maps import LinearMap, linear_maps
 from widemargin.measures.sample import sampled
 from widemargin.parameters import ParameterSpace
@@ -48,6 +48,11 @@ class Outputs:
     logits: Float[Tensor, "examples classes"]
     labels: Int[Tensor, " examples"]
     losses: Float[Tensor, " examples"]
+
+    @property
+    def margins(self) -> Float[Tensor, " examples"]:
+        """f_y − max_{k≠y} f_k of each example [logits]."""
+        return output_margins(self.logits, self.labels)
 
 
 class Quantity(Generic[T]):
@@ -153,6 +158,15 @@ class Quantities:
         """Size of the sample as a share of the training data."""
         return min(1.0, self.num_sampled / self.num_examples)
 
+    def check_initial_parameters(self) -> None:
+        """Refuse a network whose parameters before training are not known.
+
+        Raises:
+            MeasureNotApplicableError: They are not.
+        """
+        if self.trained.initial_parameters is None:
+            raise MeasureNotApplicableError("the initial parameters are needed, and are not known.")
+
     @quantity(train=FORWARD)
     def outputs(self) -> Outputs:
         """Logits, labels and losses of all training examples."""
@@ -193,9 +207,8 @@ class Quantities:
     @quantity(uses=["space"])
     def initial_parameters(self) -> Float[Tensor, " parameters"]:
         """The parameters before training."""
-        initial = self.trained.initial_parameters
-        if initial is None:
-            raise MeasureNotApplicableError("the initial parameters are needed, and are not known.")
+        self.check_initial_parameters()
+        initial = self.trained.initial_parameters or {}
         missing = [name for name in self.space.names if name not in initial]
         if missing:
             raise InvalidInputError(

@@ -1,0 +1,401 @@
+"""Sizes of a network and of its weights: counts, norms, distances from initialization, their products and sums."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+
+from widemargin.errors import MeasureNotApplicableError
+from widemargin.measures.measure import Measure
+from widemargin.measures.quantities import Quantities
+from widemargin.measures.spectral_margin import spectral_complexity
+from widemargin.results import Estimate
+
+__all__ = ["NORM_MEASURES", "margin_quantile"]
+
+MARGIN_QUANTILE = 0.1
+RESHAPED = "Convolutions count by their reshaped kernels, whose norm is not that of the operator."
+UNNORMALIZED = "The bound's factor for the number of training examples is left out."
+
+
+def margin_quantile(quantities: Quantities) -> float:
+    """Return the 10 % quantile γ of the training examples' output margins, in whose units norms are measured.
+
+    Raises:
+        MeasureNotApplicableError: It is not above 0: more than a tenth of the examples are misclassified.
+    """
+    gamma = float(quantities.outputs.margins.quantile(MARGIN_QUANTILE))
+    if gamma <= 0:
+        raise MeasureNotApplicableError(
+            f"the 10 % quantile of the output margins must be above 0 to divide by, and is {gamma:.3g}: more than a "
+            "tenth of the training examples are misclassified."
+        )
+    return gamma
+
+
+def _num_parameters(quantities: Quantities) -> Estimate:
+    return Estimate(float(quantities.space.num_parameters))
+
+
+def _sum(by_layer: Mapping[str, float], caveats: tuple[str, ...] = ()) -> Estimate:
+    return Estimate(sum(by_layer.values()), per_layer=by_layer, caveats=caveats)
+
+
+def _squared_frobenius(quantities: Quantities) -> dict[str, float]:
+    return {each.name: float(each.weight.square().sum()) for each in quantities.linear_maps}
+
+
+def _squared_spectral(quantities: Quantities) -> dict[str, float]:
+    return {name: float(values[0] ** 2) for name, values in quantities.singular_values.items()}
+
+
+def _parameter_norm(quantities: Quantities) -> Estimate:
+    return _sum(_squared_frobenius(quantities))
+
+
+def _squared_distances(quantities: Quantities) -> dict[str, float]:
+    quantities.check_initial_parameters()
+    return {each.name: float((each.weight - each.reference).square().sum()) for each in quantities.linear_maps}
+
+
+def _distance_from_initialization(quantities: Quantities) -> Estimate:
+    return _sum(_squared_distances(quantities))
+
+
+def _spectral_distance_from_initialization(quantities: Quantities) -> Estimate:
+    quantities.check_initial_parameters()
+    changes = {each.name: each.weight - each.reference for each in quantities.linear_maps}
+    squared = {name: float(torch.linalg.matrix_norm(change, ord=2) ** 2) for name, change in changes.items()}
+    return _sum(squared, (RESHAPED,))
+
+
+def _log_product(squared_norms: Callable[[Quantities], Mapping[str, float]], quantities: Quantities) -> Estimate:
+    """Return the logarithm of the product of squared norms.
+
+    Raises:
+        MeasureNotApplicableError: A layer is 0.
+    """
+    squared = squared_norms(quantities)
+    dead = [name for name, value in squared.items() if value == 0]
+    if dead:
+        raise MeasureNotApplicableError(f"the logarithm of a norm needs weights, but all of {', '.join(dead)} are 0.")
+    logs = {name: math.log(value) for name, value in squared.items()}
+    return _sum(logs, (RESHAPED,) if squared_norms is _squared_spectral else ())
+
+
+def _log_sum(product: Estimate, log_squared_margin: float = 0.0) -> Estimate:
+    """Return log(d · (Π / γ²)^{1/d}) of the d layers."""
+    num_layers = len(product.per_layer)
+    value = math.log(num_layers) + (product.value - log_squared_margin) / num_layers
+    return Estimate(value, per_layer=product.per_layer, caveats=product.caveats)
+
+
+def _over_margin(product: Estimate, gamma: float) -> Estimate:
+    return Estimate(product.value - 2 * math.log(gamma), per_layer=product.per_layer, caveats=product.caveats)
+
+
+def _log_spectral_product(quantities: Quantities) -> Estimate:
+    return _log_product(_squared_spectral, quantities)
+
+
+def _log_spectral_product_over_margin(quantities: Quantities) -> Estimate:
+    return _over_margin(_log_spectral_product(quantities), margin_quantile(quantities))
+
+
+def _log_spectral_sum(quantities: Quantities) -> Estimate:
+    return _log_sum(_log_spectral_product(quantities))
+
+
+def _log_spectral_sum_over_margin(quantities: Quantities) -> Estimate:
+    return _log_sum(_log_spectral_product(quantities), 2 * math.log(margin_quantile(quantities)))
+
+
+def _log_frobenius_product(quantities: Quantities) -> Estimate:
+    return _log_product(_squared_frobenius, quantities)
+
+
+def _log_frobenius_product_over_margin(quantities: Quantities) -> Estimate:
+    return _over_margin(_log_frobenius_product(quantities), margin_quantile(quantities))
+
+
+def _log_frobenius_sum(quantities: Quantities) -> Estimate:
+    return _log_sum(_log_frobenius_product(quantities))
+
+
+def _log_frobenius_sum_over_margin(quantities: Quantities) -> Estimate:
+    return _log_sum(_log_frobenius_product(quantities), 2 * math.log(margin_quantile(quantities)))
+
+
+def _stable_ranks(quantities: Quantities) -> dict[str, float]:
+    _log_spectral_product(quantities)  # no layer is 0
+    return {
+        name: float(values.square().sum() / values[0] ** 2) for name, values in quantities.singular_values.items()
+    }
+
+
+def _frobenius_over_spectral(quantities: Quantities) -> Estimate:
+    return _sum(_stable_ranks(quantities), (RESHAPED,))
+
+
+def _stable_rank(quantities: Quantities) -> Estimate:
+    ranks = _stable_ranks(quantities)
+    return Estimate(sum(ranks.values()) / len(ranks), per_layer=ranks, caveats=(RESHAPED,))
+
+
+def _log_spectral_bound(quantities: Quantities, numerators: Mapping[str, float]) -> Estimate:
+    """Return log(Π‖W_i‖₂² · Σ numerator_i / ‖W_i‖₂² / γ²).
+
+    Raises:
+        MeasureNotApplicableError: All numerators are 0.
+    """
+    product = _log_spectral_product_over_margin(quantities)
+    squared = _squared_spectral(quantities)
+    ratios = {name: numerators[name] / squared[name] for name in squared}
+    if sum(ratios.values()) == 0:
+        raise MeasureNotApplicableError("the distance from initialization is 0: the network was not trained.")
+    return Estimate(product.value + math.log(sum(ratios.values())), per_layer=ratios, caveats=product.caveats)
+
+
+def _log_spectral_initialization_bound(quantities: Quantities) -> Estimate:
+    return _log_spectral_bound(quantities, _squared_distances(quantities))
+
+
+def _log_spectral_origin_bound(quantities: Quantities) -> Estimate:
+    return _log_spectral_bound(quantities, _squared_frobenius(quantities))
+
+
+def _log_spectral_complexity(quantities: Quantities) -> Estimate:
+    found = spectral_complexity(quantities.trained)
+    if not math.isfinite(found.value):
+        raise MeasureNotApplicableError(" ".join(found.caveats))
+    return found
+
+
+FANTASTIC = "Jiang et al. 2020, Fantastic generalization measures (arXiv 1912.02178), appendix C"
+DEEP = "Grows with depth and width, so networks of different size differ by it even where they generalize alike."
+LARGE_WEIGHTS = "Multiplying one layer and dividing the next changes nothing a ReLU network does, but changes this."
+MARGIN_UNITS = (
+    "With a tenth of the training examples misclassified it does not exist, and just before that it explodes."
+)
+
+NORM_MEASURES: tuple[Measure, ...] = (
+    Measure(
+        "num_parameters",
+        "size and norms",
+        _num_parameters,
+        1,
+        "parameters",
+        "ω",
+        "How many numbers training adjusts. Classical bounds grow with it.",
+        "Wider networks often generalize better, so its sign is often the opposite.",
+        FANTASTIC,
+        uses=("space",),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        "parameter_norm",
+        "size and norms",
+        _parameter_norm,
+        1,
+        "",
+        "Σᵢ ‖Wᵢ‖²_F",
+        "The squared size of all weights. Small weights make smooth functions, all else equal.",
+        LARGE_WEIGHTS,
+        FANTASTIC,
+        uses=("linear_maps",),
+    ),
+    Measure(
+        "distance_from_initialization",
+        "size and norms",
+        _distance_from_initialization,
+        1,
+        "",
+        "Σᵢ ‖Wᵢ − Wᵢ⁰‖²_F",
+        "How far training moved the weights. A network that hardly had to move has used little of its capacity.",
+        "Longer training and larger learning rates move further whether or not the gap grows. " + LARGE_WEIGHTS,
+        "Nagarajan and Kolter 2019 (arXiv 1901.01672), section 4; " + FANTASTIC,
+        uses=("linear_maps",),
+        needs=("initial parameters",),
+    ),
+    Measure(
+        "spectral_distance_from_initialization",
+        "size and norms",
+        _spectral_distance_from_initialization,
+        1,
+        "",
+        "Σᵢ ‖Wᵢ − Wᵢ⁰‖²₂",
+        "How far training moved each layer along its most changed direction. A few directions may carry all learning.",
+        LARGE_WEIGHTS,
+        FANTASTIC,
+        uses=("linear_maps",),
+        needs=("initial parameters",),
+    ),
+    Measure(
+        "log_spectral_product",
+        "size and norms",
+        _log_spectral_product,
+        1,
+        "log",
+        "Σᵢ log ‖Wᵢ‖²₂",
+        "An upper bound of how much the network can stretch a change of its input. Bounds of Rademacher complexity grow "
+        "with it.",
+        DEEP + " Reshaped kernels understate the operator.",
+        FANTASTIC,
+        uses=("singular_values",),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        "log_spectral_product_over_margin",
+        "size and norms",
+        _log_spectral_product_over_margin,
+        1,
+        "log",
+        "Σᵢ log ‖Wᵢ‖²₂ − 2 log γ,  γ: 10 % quantile of output margins",
+        "The stretch of the network in units of the margin it reaches with it. Scaling the last layer cancels.",
+        DEEP + " " + MARGIN_UNITS,
+        FANTASTIC,
+        uses=("outputs", "singular_values"),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        "log_spectral_sum",
+        "size and norms",
+        _log_spectral_sum,
+        1,
+        "log",
+        "log d + (1/d) Σᵢ log ‖Wᵢ‖²₂,  d: number of layers",
+        "The product of spectral norms spread evenly over the layers. Less sensitive to depth than the product.",
+        "Still compares networks of different depth poorly.",
+        FANTASTIC,
+        uses=("singular_values",),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        "log_spectral_sum_over_margin",
+        "size and norms",
+        _log_spectral_sum_over_margin,
+        1,
+        "log",
+        "log d + (1/d) (Σᵢ log ‖Wᵢ‖²₂ − 2 log γ)",
+        "The evenly spread product of spectral norms in units of the margin. Scaling the last layer cancels.",
+        MARGIN_UNITS,
+        FANTASTIC,
+        uses=("outputs", "singular_values"),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        "log_frobenius_product",
+        "size and norms",
+        _log_frobenius_product,
+        1,
+        "log",
+        "Σᵢ log ‖Wᵢ‖²_F",
+        "The product of the layers' sizes. Size-independent bounds of sample complexity grow with it.",
+        DEEP,
+        "Golowich et al. 2018 (arXiv 1712.06541); " + FANTASTIC,
+        uses=("linear_maps",),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        "log_frobenius_product_over_margin",
+        "size and norms",
+        _log_frobenius_product_over_margin,
+        1,
+        "log",
+        "Σᵢ log ‖Wᵢ‖²_F − 2 log γ",
+        "The product of the layers' sizes in units of the margin reached with them. Scaling the last layer cancels.",
+        DEEP + " " + MARGIN_UNITS,
+        FANTASTIC,
+        uses=("linear_maps", "outputs"),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        "log_frobenius_sum",
+        "size and norms",
+        _log_frobenius_sum,
+        1,
+        "log",
+        "log d + (1/d) Σᵢ log ‖Wᵢ‖²_F",
+        "The product of the layers' sizes spread evenly over them. Less sensitive to depth than the product.",
+        "Still compares networks of different depth poorly.",
+        FANTASTIC,
+        uses=("linear_maps",),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        "log_frobenius_sum_over_margin",
+        "size and norms",
+        _log_frobenius_sum_over_margin,
+        1,
+        "log",
+        "log d + (1/d) (Σᵢ log ‖Wᵢ‖²_F − 2 log γ)",
+        "The evenly spread product of the layers' sizes in units of the margin. Scaling the last layer cancels.",
+        MARGIN_UNITS,
+        FANTASTIC,
+        uses=("linear_maps", "outputs"),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        "frobenius_over_spectral",
+        "size and norms",
+        _frobenius_over_spectral,
+        1,
+        "dimensions",
+        "Σᵢ ‖Wᵢ‖²_F / ‖Wᵢ‖²₂",
+        "How many directions the layers really use, all together. Few used directions compress well.",
+        DEEP,
+        FANTASTIC,
+        uses=("singular_values",),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        "stable_rank",
+        "size and norms",
+        _stable_rank,
+        1,
+        "dimensions",
+        "(1/d) Σᵢ ‖Wᵢ‖²_F / ‖Wᵢ‖²₂",
+        "How many directions a layer really uses, on average. Unlike the rank it forgives small singular values.",
+        "Wider layers have room for a larger one.",
+        "Neyshabur et al. 2018 (arXiv 1707.09564); Sanyal et al. 2020 (arXiv 1906.04659)",
+        uses=("singular_values",),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        "log_spectral_initialization_bound",
+        "size and norms",
+        _log_spectral_initialization_bound,
+        1,
+        "log",
+        "log(Π ‖Wᵢ‖²₂ · Σ ‖Wᵢ − Wᵢ⁰‖²_F / ‖Wᵢ‖²₂ / γ²)",
+        "The main term of the spectral PAC-Bayes bound around initialization. Stretch, distance and margin in one number.",
+        DEEP + " " + MARGIN_UNITS,
+        "Pitas et al. 2017 (arXiv 1801.00171); " + FANTASTIC,
+        uses=("linear_maps", "outputs", "singular_values"),
+        needs=("initial parameters",),
+    ),
+    Measure(
+        "log_spectral_origin_bound",
+        "size and norms",
+        _log_spectral_origin_bound,
+        1,
+        "log",
+        "log(Π ‖Wᵢ‖²₂ · Σ ‖Wᵢ‖²_F / ‖Wᵢ‖²₂ / γ²)",
+        "The main term of the spectral PAC-Bayes bound around zero. Stretch, stable rank and margin in one number.",
+        DEEP + " " + MARGIN_UNITS,
+        "Neyshabur et al. 2018 (arXiv 1707.09564), theorem 1; " + FANTASTIC,
+        uses=("linear_maps", "outputs", "singular_values"),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        "log_spectral_complexity",
+        "size and norms",
+        _log_spectral_complexity,
+        1,
+        "log",
+        "log(Π ‖Wᵢ‖₂ · (Σ (‖(Wᵢ − Wᵢ⁰)ᵀ‖₂,₁ / ‖Wᵢ‖₂)^⅔)^{3/2})",
+        "The capacity term of the spectrally normalized margin bound. It counts how many output units changed, and how much.",
+        DEEP,
+        "Bartlett, Foster and Telgarsky 2017 (arXiv 1706.08498), equation 1.2",
+    ),
+)
