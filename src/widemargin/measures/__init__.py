@@ -1,6 +1,13 @@
-"""Measures of a trained network that may relate to its generalization gap."""
+"""Measures of a trained network that may relate to its generalization gap, and the catalogue of them."""
 
+from widemargin.measures.catalogue import MEASURES
+from widemargin.measures.convolution_spectra import convolution_singular_values, operator_norm
+from widemargin.measures.linear_maps import LinearMap, linear_maps
+from widemargin.measures.measure import Measure
+from widemargin.measures.measure_all import cost_in_passes, measure_all
 from widemargin.measures.outputs import Performance, performance
+from widemargin.measures.quantities import Cost, Outputs, Quantities, quantity
+from widemargin.measures.spectra import PowerLaw, power_law
 from widemargin.measures.spectral_margin import (
     input_frobenius_norm,
     spectral_complexity,
@@ -8,9 +15,23 @@ from widemargin.measures.spectral_margin import (
 )
 
 __all__ = [
+    "MEASURES",
+    "Cost",
+    "LinearMap",
+    "Measure",
+    "Outputs",
     "Performance",
+    "PowerLaw",
+    "Quantities",
+    "convolution_singular_values",
+    "cost_in_passes",
     "input_frobenius_norm",
+    "linear_maps",
+    "measure_all",
+    "operator_norm",
     "performance",
+    "power_law",
+    "quantity",
     "spectral_complexity",
     "spectrally_normalized_margins",
 ]

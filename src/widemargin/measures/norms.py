@@ -50,22 +50,16 @@ def _squared_spectral(quantities: Quantities) -> dict[str, float]:
 
 
 def _parameter_norm(quantities: Quantities) -> Estimate:
-    return _sum(_squared_frobenius(quantities))
-
-
-def _squared_distances(quantities: Quantities) -> dict[str, float]:
-    quantities.check_initial_parameters()
-    return {each.name: float((each.weight - each.reference).square().sum()) for each in quantities.linear_maps}
+    return _sum({name: float(kernel.square().sum()) for name, kernel in quantities.kernels.items()})
 
 
 def _distance_from_initialization(quantities: Quantities) -> Estimate:
-    return _sum(_squared_distances(quantities))
+    return _sum({name: float(change.square().sum()) for name, change in quantities.kernel_changes.items()})
 
 
 def _spectral_distance_from_initialization(quantities: Quantities) -> Estimate:
-    quantities.check_initial_parameters()
-    changes = {each.name: each.weight - each.reference for each in quantities.linear_maps}
-    squared = {name: float(torch.linalg.matrix_norm(change, ord=2) ** 2) for name, change in changes.items()}
+    changes = quantities.kernel_changes.items()
+    squared = {name: float(torch.linalg.matrix_norm(change, ord=2) ** 2) for name, change in changes}
     return _sum(squared, (RESHAPED,))
 
 
@@ -157,7 +151,9 @@ def _log_spectral_bound(quantities: Quantities, numerators: Mapping[str, float])
 
 
 def _log_spectral_initialization_bound(quantities: Quantities) -> Estimate:
-    return _log_spectral_bound(quantities, _squared_distances(quantities))
+    _ = quantities.initial_parameters  # linear maps take 0 where these are not known
+    moved = {each.name: float((each.weight - each.reference).square().sum()) for each in quantities.linear_maps}
+    return _log_spectral_bound(quantities, moved)
 
 
 def _log_spectral_origin_bound(quantities: Quantities) -> Estimate:
@@ -174,9 +170,7 @@ def _log_spectral_complexity(quantities: Quantities) -> Estimate:
 FANTASTIC = "Jiang et al. 2020, Fantastic generalization measures (arXiv 1912.02178), appendix C"
 DEEP = "Grows with depth and width, so networks of different size differ by it even where they generalize alike."
 LARGE_WEIGHTS = "Multiplying one layer and dividing the next changes nothing a ReLU network does, but changes this."
-MARGIN_UNITS = (
-    "With a tenth of the training examples misclassified it does not exist, and just before that it explodes."
-)
+MARGIN_UNITS = "Does not exist where a tenth of the training examples are misclassified, and explodes just before."
 
 NORM_MEASURES: tuple[Measure, ...] = (
     Measure(
@@ -202,7 +196,7 @@ NORM_MEASURES: tuple[Measure, ...] = (
         "The squared size of all weights. Small weights make smooth functions, all else equal.",
         LARGE_WEIGHTS,
         FANTASTIC,
-        uses=("linear_maps",),
+        uses=("kernels",),
     ),
     Measure(
         "distance_from_initialization",
@@ -214,7 +208,7 @@ NORM_MEASURES: tuple[Measure, ...] = (
         "How far training moved the weights. A network that hardly had to move has used little of its capacity.",
         "Longer training and larger learning rates move further whether or not the gap grows. " + LARGE_WEIGHTS,
         "Nagarajan and Kolter 2019 (arXiv 1901.01672), section 4; " + FANTASTIC,
-        uses=("linear_maps",),
+        uses=("kernel_changes",),
         needs=("initial parameters",),
     ),
     Measure(
@@ -224,10 +218,10 @@ NORM_MEASURES: tuple[Measure, ...] = (
         1,
         "",
         "Σᵢ ‖Wᵢ − Wᵢ⁰‖²₂",
-        "How far training moved each layer along its most changed direction. A few directions may carry all learning.",
+        "How far training moved each layer along the direction it changed most. A few may carry all learning.",
         LARGE_WEIGHTS,
         FANTASTIC,
-        uses=("linear_maps",),
+        uses=("kernel_changes",),
         needs=("initial parameters",),
     ),
     Measure(
@@ -237,8 +231,7 @@ NORM_MEASURES: tuple[Measure, ...] = (
         1,
         "log",
         "Σᵢ log ‖Wᵢ‖²₂",
-        "An upper bound of how much the network can stretch a change of its input. Bounds of Rademacher complexity grow "
-        "with it.",
+        "How much the network can stretch a change of its input at most. Rademacher complexity grows with it.",
         DEEP + " Reshaped kernels understate the operator.",
         FANTASTIC,
         uses=("singular_values",),
@@ -368,10 +361,10 @@ NORM_MEASURES: tuple[Measure, ...] = (
         1,
         "log",
         "log(Π ‖Wᵢ‖²₂ · Σ ‖Wᵢ − Wᵢ⁰‖²_F / ‖Wᵢ‖²₂ / γ²)",
-        "The main term of the spectral PAC-Bayes bound around initialization. Stretch, distance and margin in one number.",
+        "Main term of the spectral PAC-Bayes bound around initialization. Stretch, distance and margin in one.",
         DEEP + " " + MARGIN_UNITS,
         "Pitas et al. 2017 (arXiv 1801.00171); " + FANTASTIC,
-        uses=("linear_maps", "outputs", "singular_values"),
+        uses=("initial_parameters", "linear_maps", "outputs", "singular_values"),
         needs=("initial parameters",),
     ),
     Measure(
@@ -381,7 +374,7 @@ NORM_MEASURES: tuple[Measure, ...] = (
         1,
         "log",
         "log(Π ‖Wᵢ‖²₂ · Σ ‖Wᵢ‖²_F / ‖Wᵢ‖²₂ / γ²)",
-        "The main term of the spectral PAC-Bayes bound around zero. Stretch, stable rank and margin in one number.",
+        "Main term of the spectral PAC-Bayes bound around zero. Stretch, stable rank and margin in one.",
         DEEP + " " + MARGIN_UNITS,
         "Neyshabur et al. 2018 (arXiv 1707.09564), theorem 1; " + FANTASTIC,
         uses=("linear_maps", "outputs", "singular_values"),
@@ -394,7 +387,7 @@ NORM_MEASURES: tuple[Measure, ...] = (
         1,
         "log",
         "log(Π ‖Wᵢ‖₂ · (Σ (‖(Wᵢ − Wᵢ⁰)ᵀ‖₂,₁ / ‖Wᵢ‖₂)^⅔)^{3/2})",
-        "The capacity term of the spectrally normalized margin bound. It counts how many output units changed, and how much.",
+        "Capacity in the spectrally normalized margin bound. It counts how many output units changed, how much.",
         DEEP,
         "Bartlett, Foster and Telgarsky 2017 (arXiv 1706.08498), equation 1.2",
     ),

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from widemargin.errors import InvalidInputError, MeasureNotApplicableError, WidemarginError
+from widemargin.errors import InvalidInputError, MeasureNotApplicableError
 from widemargin.margins import MarginDistribution, margin_distribution, output_margins
 from widemargin.measures.linear_maps import LinearMap, linear_maps
 from widemargin.measures.sample import sampled
@@ -122,7 +122,7 @@ class Quantities:
         """Return a quantity.
 
         Raises:
-            WidemarginError: It does not exist for this network; the same error whenever it is asked for.
+            Exception: It does not exist for this network; the same one whenever it is asked for.
         """
         if self._depth == 0:
             self.asked.add(quantity.name)
@@ -132,7 +132,7 @@ class Quantities:
             begun = time.perf_counter()
             try:
                 self._values[quantity.name] = quantity.function(self)
-            except WidemarginError as error:
+            except Exception as error:  # whatever the user's network raises
                 self._values[quantity.name] = error
             finally:
                 self._depth -= 1
@@ -140,7 +140,7 @@ class Quantities:
                 self.seconds[quantity.name] = took - self._nested
                 self._nested = before + took
         value = self._values[quantity.name]
-        if isinstance(value, WidemarginError):
+        if isinstance(value, Exception):
             raise value
         return value
 
@@ -157,15 +157,6 @@ class Quantities:
     def sampled_share(self) -> float:
         """Size of the sample as a share of the training data."""
         return min(1.0, self.num_sampled / self.num_examples)
-
-    def check_initial_parameters(self) -> None:
-        """Refuse a network whose parameters before training are not known.
-
-        Raises:
-            MeasureNotApplicableError: They are not.
-        """
-        if self.trained.initial_parameters is None:
-            raise MeasureNotApplicableError("the initial parameters are needed, and are not known.")
 
     @quantity(train=FORWARD)
     def outputs(self) -> Outputs:
@@ -195,6 +186,18 @@ class Quantities:
         return {each.name: torch.linalg.svdvals(each.weight) for each in self.linear_maps}
 
     @quantity()
+    def kernels(self) -> Mapping[str, Float[Tensor, "outputs inputs"]]:
+        """Every parameter of two dimensions or more as a matrix."""
+        named = self.trained.network.named_parameters()
+        return {name: value.detach().double().flatten(1) for name, value in named if value.ndim >= 2}
+
+    @quantity(uses=["initial_parameters", "kernels", "space"])
+    def kernel_changes(self) -> Mapping[str, Float[Tensor, "outputs inputs"]]:
+        """What training added to each of them."""
+        initial = self.space.named(self.initial_parameters)
+        return {name: value - initial[name].double().flatten(1) for name, value in self.kernels.items()}
+
+    @quantity()
     def space(self) -> ParameterSpace:
         """The parameters as one vector."""
         return ParameterSpace.of(self.trained.network)
@@ -207,8 +210,9 @@ class Quantities:
     @quantity(uses=["space"])
     def initial_parameters(self) -> Float[Tensor, " parameters"]:
         """The parameters before training."""
-        self.check_initial_parameters()
-        initial = self.trained.initial_parameters or {}
+        initial = self.trained.initial_parameters
+        if initial is None:
+            raise MeasureNotApplicableError("the initial parameters are needed, and are not known.")
         missing = [name for name in self.space.names if name not in initial]
         if missing:
             raise InvalidInputError(
