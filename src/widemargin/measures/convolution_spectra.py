@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from widemargin.measures.linear_maps import LinearMap
 from widemargin.measures.measure import Measure
-from widemargin.measures.norms import DEEP
+from widemargin.measures.norms import DEEP, log_product
 from widemargin.measures.quantities import Quantities
 from widemargin.results import Estimate
 
@@ -91,8 +91,7 @@ def _padding(module: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> Sequence[int]:
 
 
 def _log_operator_product(quantities: Quantities) -> Estimate:
-    logs = {each.name: 2 * math.log(operator_norm(each)) for each in quantities.linear_maps}
-    return Estimate(sum(logs.values()), per_layer=logs, caveats=(CAVEAT,))
+    return log_product({each.name: operator_norm(each) ** 2 for each in quantities.linear_maps}, CAVEAT)
 
 
 OPERATOR_MEASURES: tuple[Measure, ...] = (

@@ -1,7 +1,7 @@
 """Sizes of a network and of its weights: counts, norms, distances from initialization, their products and sums."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 
@@ -11,7 +11,7 @@ from widemargin.measures.quantities import Quantities
 from widemargin.measures.spectral_margin import spectral_complexity
 from widemargin.results import Estimate
 
-__all__ = ["NORM_MEASURES", "margin_quantile"]
+__all__ = ["NORM_MEASURES", "log_product", "margin_quantile"]
 
 MARGIN_QUANTILE = 0.1
 RESHAPED = "Convolutions count by their reshaped kernels, whose norm is not that of the operator."
@@ -63,18 +63,16 @@ def _spectral_distance_from_initialization(quantities: Quantities) -> Estimate:
     return _sum(squared, (RESHAPED,))
 
 
-def _log_product(squared_norms: Callable[[Quantities], Mapping[str, float]], quantities: Quantities) -> Estimate:
-    """Return the logarithm of the product of squared norms.
+def log_product(squared_norms: Mapping[str, float], *caveats: str) -> Estimate:
+    """Return the logarithm of the product of layers' squared norms.
 
     Raises:
         MeasureNotApplicableError: A layer is 0.
     """
-    squared = squared_norms(quantities)
-    dead = [name for name, value in squared.items() if value == 0]
+    dead = [name for name, value in squared_norms.items() if value == 0]
     if dead:
         raise MeasureNotApplicableError(f"the logarithm of a norm needs weights, but all of {', '.join(dead)} are 0.")
-    logs = {name: math.log(value) for name, value in squared.items()}
-    return _sum(logs, (RESHAPED,) if squared_norms is _squared_spectral else ())
+    return _sum({name: math.log(value) for name, value in squared_norms.items()}, caveats)
 
 
 def _log_sum(product: Estimate, log_squared_margin: float = 0.0) -> Estimate:
@@ -89,7 +87,7 @@ def _over_margin(product: Estimate, gamma: float) -> Estimate:
 
 
 def _log_spectral_product(quantities: Quantities) -> Estimate:
-    return _log_product(_squared_spectral, quantities)
+    return log_product(_squared_spectral(quantities), RESHAPED)
 
 
 def _log_spectral_product_over_margin(quantities: Quantities) -> Estimate:
@@ -105,7 +103,7 @@ def _log_spectral_sum_over_margin(quantities: Quantities) -> Estimate:
 
 
 def _log_frobenius_product(quantities: Quantities) -> Estimate:
-    return _log_product(_squared_frobenius, quantities)
+    return log_product(_squared_frobenius(quantities))
 
 
 def _log_frobenius_product_over_margin(quantities: Quantities) -> Estimate:

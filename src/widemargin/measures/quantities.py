@@ -216,7 +216,8 @@ class Quantities:
         missing = [name for name in self.space.names if name not in initial]
         if missing:
             raise InvalidInputError(
-                f"initial_parameters must hold every parameter, but {', '.join(missing)} is missing."
+                f"initial_parameters must hold every parameter, but {', '.join(missing)} is missing. Hand over "
+                "a copy of this very network's state_dict() from before training."
             )
         return self.space.flat({name: initial[name].to(self.trained.device) for name in self.space.names})
 
