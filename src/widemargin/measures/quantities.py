@@ -12,9 +12,14 @@ from torch import Tensor
 
 from widemargin.errors import InvalidInputError, MeasureNotApplicableError
 from widemargin.margins import MarginDistribution, margin_distribution, output_margins
+from widemargin.measures.class_separation import ClassSpreads, class_spreads
+from widemargin.measures.features import Features, sampled_features
 from widemargin.measures.linear_maps import LinearMap, linear_maps
+from widemargin.measures.mixup import mixed_within_classes
 from widemargin.measures.sample import sampled
+from widemargin.measures.spectral_margin import input_frobenius_norm, spectral_complexity
 from widemargin.parameters import ParameterSpace
+from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel, checked_logits
 
 __all__ = ["Cost", "Outputs", "Quantities", "Quantity", "quantity"]
@@ -232,3 +237,28 @@ class Quantities:
     def sample(self) -> TrainedModel:
         """The network with a sample of its training data."""
         return sampled(self.trained, self.num_sampled, num_examples=self.num_examples, seed=self.seed)
+
+    @quantity(uses=["linear_maps"])
+    def spectral_complexity(self) -> Estimate:
+        """Logarithm of the spectral complexity."""
+        return spectral_complexity(self.trained, self.linear_maps)
+
+    @quantity(train=FORWARD)
+    def input_norm(self) -> float:
+        """Frobenius norm of all training inputs."""
+        return input_frobenius_norm(self.trained)
+
+    @quantity(sample=1, uses=["sample"])
+    def features(self) -> Features:
+        """What the layers make of the sample."""
+        return sampled_features(self.sample)
+
+    @quantity(uses=["features"])
+    def class_spreads(self) -> ClassSpreads:
+        """How much the features of each class vary."""
+        return class_spreads(self.features, seed=self.seed)
+
+    @quantity(sample=1, uses=["sample"])
+    def mixup_margins(self) -> MarginDistribution:
+        """Margins of means of two sampled examples of one class."""
+        return margin_distribution(mixed_within_classes(self.sample, seed=self.seed))

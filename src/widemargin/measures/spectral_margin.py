@@ -1,6 +1,7 @@
 """The spectrally normalized margin, the baseline that the margin-distribution paper compares with."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,19 +10,23 @@ from numpy.typing import NDArray
 
 from widemargin.errors import MeasureNotApplicableError
 from widemargin.layers import INPUT, tapped
-from widemargin.measures.linear_maps import linear_maps
+from widemargin.measures.linear_maps import LinearMap, linear_maps
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel
 
 __all__ = ["input_frobenius_norm", "spectral_complexity", "spectrally_normalized_margins"]
 
 
-def spectral_complexity(trained: TrainedModel) -> Estimate:
+def spectral_complexity(trained: TrainedModel, maps: Sequence[LinearMap] | None = None) -> Estimate:
     """Return log R, R = Π‖A_i‖₂ · (Σ (‖(A_i − M_i)ᵀ‖₂,₁ / ‖A_i‖₂)^⅔)^{3/2} [natural logarithm].
 
     A convolution counts by its reshaped kernel; a BatchNorm right behind a linear map is folded into it as it
     acts in evaluation mode, elsewhere it is a diagonal map of its own. The references M_i are the initial
     parameters where they are known, else 0.
+
+    Args:
+        trained: The network with its initial parameters, where they are known.
+        maps: Its linear maps, where they are at hand.
 
     Raises:
         MeasureNotApplicableError: The network has weights outside linear layers, convolutions and BatchNorms, or
@@ -30,7 +35,7 @@ def spectral_complexity(trained: TrainedModel) -> Estimate:
 
     Source: Bartlett, Foster, Telgarsky 2017 (arXiv 1706.08498), equation 1.2.
     """
-    maps = linear_maps(trained)
+    maps = linear_maps(trained) if maps is None else maps
     log_norms: dict[str, float] = {}
     ratios = 0.0
     for linear in maps:

@@ -1,0 +1,258 @@
+"""Measures of margins over the whole training data against loops over examples."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from widemargin.errors import MeasureNotApplicableError
+from widemargin.measures.margin_catalog import MARGIN_MEASURES
+from widemargin.measures.margin_measures import (
+    input_margin,
+    inverse_margin,
+    normalized_margin,
+    normalized_margin_first_quartile,
+    output_margin,
+    spectrally_normalized_margin,
+)
+from widemargin.measures.quantities import Quantities
+from widemargin.networks import MLP
+from widemargin.trained_model import TrainedModel
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 7), nn.ReLU(), nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 3)
+    )
+
+
+def classifier(model: nn.Module | None = None, num_examples: int = 41, **options: object) -> TrainedModel:
+    """Return a network with labels most of which are its own."""
+    model = model or network()
+    inputs = torch.randn(num_examples, 4, generator=torch.Generator().manual_seed(1))
+    labels = model(inputs).argmax(dim=1)
+    labels[::9] = (labels[::9] + 1) % 3
+    return TrainedModel(model, (inputs, labels), **{"batch_size": 7} | options)
+
+
+def naive_margins(trained: TrainedModel) -> list[float]:
+    margins = []
+    for one, label in zip(*trained.train_data, strict=True):
+        logits = trained.network(one).tolist()
+        margins.append(logits[label] - max(logits[k] for k in range(len(logits)) if k != label))
+    return margins
+
+
+def naive_distances(trained: TrainedModel, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distances behind the first modules of a sequence, and the activations there."""
+    distances, activations = [], []
+    for one, label in zip(*trained.train_data, strict=True):
+        point = trained.network[:depth](one).detach().requires_grad_(True)
+        logits = trained.network[depth:](point)
+        rival = max((k for k in range(3) if k != label), key=lambda k: float(logits[k].detach()))
+        score = logits[label] - logits[rival]
+        (gradient,) = torch.autograd.grad(score, point)
+        distances.append(float(score.detach()) / math.sqrt(sum(float(g) ** 2 for g in gradient)))
+        activations.append(point.detach().double().numpy())
+    return np.array(distances), np.array(activations)
+
+
+def test_the_output_margin_is_the_median_of_a_loop():
+    trained = classifier()
+    assert output_margin(Quantities(trained)).value == pytest.approx(sorted(naive_margins(trained))[20], rel=1e-5)
+
+
+def fixed(*logits: float) -> TrainedModel:
+    """Return a network with these margins."""
+    model = nn.Linear(1, 2, bias=False)
+    model.weight.data = torch.tensor([[0.0], [1.0]])
+    return TrainedModel(model, (torch.tensor(logits).unsqueeze(1), torch.ones(len(logits), dtype=torch.int64)))
+
+
+def test_the_inverse_margin_of_eleven_examples_is_that_of_the_second_smallest():
+    found = inverse_margin(Quantities(fixed(*[0.5, 2.0, *range(3, 12)])))
+    assert found.value == pytest.approx(0.25)
+    assert found.caveats == ()
+
+
+def test_a_negative_margin_is_squared_with_a_caveat():
+    found = inverse_margin(Quantities(fixed(*[-3.0, -2.0, *range(3, 12)])))
+    assert found.value == pytest.approx(0.25)
+    assert found.caveats == (
+        "More than 10 % of the training examples are misclassified (γ = -2 < 0): the larger γ² is, the worse "
+        "the network, so the order is reversed among such networks.",
+    )
+
+
+def test_a_margin_of_zero_has_no_inverse():
+    with pytest.raises(MeasureNotApplicableError) as caught:
+        inverse_margin(Quantities(fixed(*[-1.0, 0.0, *range(3, 12)])))
+    assert str(caught.value) == "the inverse margin is infinite, because the 10 % quantile of margins is 0."
+
+
+def test_the_spectrally_normalized_margin_is_that_of_its_definition():
+    trained = classifier()
+    product, ratios = 1.0, 0.0
+    for name, weight in trained.network.named_parameters():
+        if name.endswith("weight"):
+            A = weight.detach().double().numpy()
+            spectral = np.linalg.svd(A)[1][0]
+            product *= spectral
+            ratios += (np.sqrt((A**2).sum(axis=1)).sum() / spectral) ** (2 / 3)
+    norm = np.linalg.norm(trained.train_data[0].double().numpy())
+    expected = np.median(naive_margins(trained)) / (product * ratios**1.5 * norm / 41)
+    assert spectrally_normalized_margin(Quantities(trained)).value == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_network_that_has_not_moved_has_no_spectrally_normalized_margin():
+    model = network()
+    trained = classifier(model, initial_parameters=copy.deepcopy(model.state_dict()))
+    with pytest.raises(MeasureNotApplicableError, match=r"^the spectral complexity is 0: Convolutions count"):
+        spectrally_normalized_margin(Quantities(trained))
+
+
+def test_the_input_margin_is_the_median_distance_of_a_loop():
+    trained = classifier()
+    expected = np.median(naive_distances(trained, 0)[0])
+    assert input_margin(Quantities(trained)).value == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("measure", "quantile"), [(normalized_margin, 0.5), (normalized_margin_first_quartile, 0.25)]
+)
+def test_normalized_margins_are_those_of_loops_over_hidden_layers(measure, quantile):
+    trained = classifier()
+    found = measure(Quantities(trained))
+    assert list(found.per_layer) == ["1", "3", "5"]
+    for layer, value in found.per_layer.items():
+        distances, activations = naive_distances(trained, int(layer) + 1)
+        variation = sum(column.var() for column in activations.T)
+        normalized = np.array([d for d in distances if d > 0]) / math.sqrt(variation)
+        assert value == pytest.approx(math.log(np.quantile(normalized, quantile)), rel=1e-4, abs=1e-4)
+    assert found.value == pytest.approx(sum(found.per_layer.values()) / 3)
+
+
+class Words(nn.Module):
+    """Tokens with one layer that everything passes through, or none."""
+
+    def __init__(self, *, is_deep: bool) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, 3)
+        self.inner = nn.Linear(3, 3) if is_deep else None
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, words: Tensor) -> Tensor:
+        embedded = self.words(words).mean(dim=1)
+        logits: Tensor = self.head(embedded if self.inner is None else self.inner(embedded))
+        return logits
+
+
+def test_tokens_have_no_input_margin():
+    trained = TrainedModel(Words(is_deep=True), (torch.arange(24).view(8, 3) % 9, torch.arange(8) % 3))
+    with pytest.raises(MeasureNotApplicableError) as caught:
+        input_margin(Quantities(trained))
+    assert str(caught.value) == (
+        "there are no distances in input space, because its integers (tokens, say) have no gradient."
+    )
+
+
+def test_a_network_that_names_other_layers_has_no_input_margin():
+    model = network()
+    model.margin_layers = ("3",)
+    with pytest.raises(MeasureNotApplicableError, match="because the network names other layers for its margins"):
+        input_margin(Quantities(classifier(model)))
+
+
+def test_a_network_without_hidden_layers_has_no_normalized_margin():
+    with pytest.raises(
+        MeasureNotApplicableError, match="there are no hidden layers that all information passes through"
+    ):
+        normalized_margin(Quantities(classifier(nn.Linear(4, 3))))
+
+
+class Bare(nn.Module):
+    """Tokens and no module behind them but the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(9, 3))
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.table[words].mean(dim=1)
+
+
+def test_a_network_without_any_layer_has_no_normalized_margin():
+    trained = TrainedModel(Bare(), (torch.arange(24).view(8, 3) % 9, torch.arange(8) % 3))
+    with pytest.raises(MeasureNotApplicableError, match="no layer found to take margins at"):
+        normalized_margin(Quantities(trained))
+
+
+def test_a_dead_layer_has_no_normalized_margin():
+    model = network()
+    nn.init.constant_(model[2].bias, -1e3)
+    with pytest.raises(MeasureNotApplicableError, match="need activations that vary, but 3, 5 is the same"):
+        normalized_margin(Quantities(classifier(model)))
+
+
+def test_a_network_that_is_hardly_ever_right_has_no_normalized_margin():
+    trained = classifier()
+    wrong = (trained.network(trained.train_data[0]).argmax(dim=1) + 1) % 3
+    with pytest.raises(MeasureNotApplicableError, match="need at least 4 correctly classified examples"):
+        normalized_margin(Quantities(TrainedModel(trained.model, (trained.train_data[0], wrong))))
+
+
+def test_a_network_whose_gradients_vanish_has_no_input_margin():
+    model = network()
+    nn.init.constant_(model[0].bias, -1e3)
+    with pytest.raises(MeasureNotApplicableError, match="no distances at input, because all gradients vanish there"):
+        input_margin(Quantities(classifier(model)))
+
+
+INVARIANT = [measure for measure in MARGIN_MEASURES if measure.is_scale_invariant]
+
+
+@pytest.mark.parametrize("measure", INVARIANT, ids=lambda measure: measure.name)
+def test_scaling_one_layer_up_and_the_next_down_changes_nothing(measure):
+    trained = classifier()
+    before = measure(trained, num_sampled=30)
+    scaled = copy.deepcopy(trained.network)
+    for index, factor in ((0, 8.0), (2, 0.5), (4, 0.25)):
+        scaled[index].weight.data *= factor
+        scaled[index].bias.data *= math.prod([8.0, 0.5, 0.25][: index // 2 + 1])
+    after = measure(TrainedModel(scaled, trained.train_data, batch_size=7), num_sampled=30)
+    assert after.value == pytest.approx(before.value, rel=1e-4)
+    assert after.per_layer == pytest.approx(dict(before.per_layer), rel=1e-4)
+
+
+@pytest.mark.parametrize("measure", MARGIN_MEASURES, ids=lambda measure: measure.name)
+def test_ignores_how_data_is_batched_and_asks_for_what_it_declares(measure):
+    found = []
+    for size in (1, 13, 100):
+        quantities = Quantities(classifier(batch_size=size), num_sampled=30)
+        found.append(measure.function(quantities))
+        assert quantities.asked == set(measure.uses)
+    for other in found[1:]:
+        assert other.value == pytest.approx(found[0].value, rel=1e-4)
+
+
+@pytest.mark.parametrize("measure", MARGIN_MEASURES, ids=lambda measure: measure.name)
+def test_the_same_seed_gives_the_same_bits_and_an_untouched_network(measure):
+    trained = classifier(MLP(3, (4,), hidden=(8, 7, 6), batch_norm=True).train())
+    before = copy.deepcopy(trained.network.state_dict())
+    one, two = (measure(trained, num_sampled=30, seed=5) for _ in range(2))
+    assert (one.value, one.standard_error, one.per_layer) == (two.value, two.standard_error, two.per_layer)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trained.network.state_dict().items())
+    assert trained.network.training
+    assert all(parameter.grad is None for parameter in trained.network.parameters())
+
+
+def test_the_rows_are_complete_and_their_names_those_of_the_functions():
+    assert len({measure.name for measure in MARGIN_MEASURES}) == len(MARGIN_MEASURES) == 13
+    for measure in MARGIN_MEASURES:
+        assert measure.function.__name__ == measure.name
+        assert measure.family == "margins"
+        assert all((measure.formula, measure.idea, measure.misleads, measure.reference, measure.uses))
