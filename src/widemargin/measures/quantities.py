@@ -11,14 +11,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from widemargin.errors import InvalidInputError, MeasureNotApplicableError
+from widemargin.landscape import BasinRadii
 from widemargin.margins import MarginDistribution, margin_distribution, output_margins
+from widemargin.measures.ascent import Slope, slope
+from widemargin.measures.basin_search import radii_of_basin
 from widemargin.measures.class_separation import ClassSpreads, class_spreads
 from widemargin.measures.features import Features, sampled_features
+from widemargin.measures.gradient_noise import GradientNoise, gradient_noise
 from widemargin.measures.linear_maps import LinearMap, linear_maps
 from widemargin.measures.mixup import mixed_within_classes
+from widemargin.measures.noise_tolerance import NoiseTolerance, noise_tolerance
 from widemargin.measures.sample import sampled
 from widemargin.measures.spectral_margin import input_frobenius_norm, spectral_complexity
-from widemargin.parameters import ParameterSpace
+from widemargin.parameters import ParameterGroups, ParameterSpace
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel, checked_logits
 
@@ -262,3 +267,38 @@ class Quantities:
     def mixup_margins(self) -> MarginDistribution:
         """Margins of means of two sampled examples of one class."""
         return margin_distribution(mixed_within_classes(self.sample, seed=self.seed))
+
+    @quantity(uses=["space", "parameters"])
+    def filters(self) -> ParameterGroups:
+        """The filter that each parameter belongs to."""
+        if not bool(((self.parameters != 0) & self.space.kernels().to(self.parameters.device)).any()):
+            raise MeasureNotApplicableError(
+                "the network has no filter, a weight of two dimensions or more, beside 0."
+            )
+        return self.space.groups(self.parameters, "filter")
+
+    @quantity(sample=1, uses=["sample"])
+    def slope(self) -> Slope:
+        """Loss and gradient on the sample."""
+        return slope(self.sample)
+
+    @quantity(sample=33, uses=["sample", "parameters"])
+    def noise_tolerance(self) -> NoiseTolerance:
+        """Standard deviation of noise, equal for all parameters, that costs 0.1 of the accuracy."""
+        return noise_tolerance(self.sample, unit=torch.ones_like(self.parameters).double(), seed=self.seed)
+
+    @quantity(sample=33, uses=["sample", "parameters"])
+    def relative_noise_tolerance(self) -> NoiseTolerance:
+        """The same in units of each parameter's own magnitude."""
+        return noise_tolerance(self.sample, unit=self.parameters.abs().double(), seed=self.seed)
+
+    @quantity(sample=4, uses=["sample"])
+    def gradient_noise(self) -> GradientNoise:
+        """Mean and spread of the gradients of single examples of the sample."""
+        return gradient_noise(self.sample)
+
+    @quantity(sample=25, uses=["sample", "slope", "filters"])
+    def basin_radii(self) -> BasinRadii:
+        """How far the loss on the sample stays low along random directions."""
+        _ = self.filters
+        return radii_of_basin(self.sample, loss=self.slope.loss, seed=self.seed)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from widemargin.trained_model import Batch, TrainedModel
 
-__all__ = ["sampled"]
+__all__ = ["rows", "sampled"]
 
 
 def sampled(trained: TrainedModel, num_sampled: int, *, num_examples: int, seed: int) -> TrainedModel:
@@ -29,18 +29,18 @@ def sampled(trained: TrainedModel, num_sampled: int, *, num_examples: int, seed:
         wanted = is_drawn[start : start + len(labels)].nonzero().squeeze(1).to(labels.device)
         start += len(labels)
         if len(wanted):
-            parts.append(_rows(batch, wanted, len(labels)))
+            parts.append(rows(batch, wanted, len(labels)))
     return replace(trained, train_data=_joined(parts, trained.batch_size))
 
 
-def _rows(batch: Batch, wanted: Tensor, num: int) -> Batch:
+def rows(batch: Batch, wanted: Tensor, num: int) -> Batch:
     """Return some examples of a batch."""
     if isinstance(batch, Tensor):
         return batch[wanted] if batch.ndim and len(batch) == num else batch
     if isinstance(batch, Mapping):
-        return {name: _rows(part, wanted, num) for name, part in batch.items()}
+        return {name: rows(part, wanted, num) for name, part in batch.items()}
     if isinstance(batch, tuple | list):
-        return type(batch)([_rows(part, wanted, num) for part in batch])
+        return type(batch)([rows(part, wanted, num) for part in batch])
     return batch
 
 

@@ -1,0 +1,110 @@
+"""Up the slope of the training loss, within a ball around a network."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from widemargin.errors import MeasureNotApplicableError
+from widemargin.parameters import ParameterSpace
+from widemargin.trained_model import TrainedModel, checked_logits
+
+__all__ = ["BallNorm", "Slope", "ascent", "slope"]
+
+BallNorm: TypeAlias = Literal["max", "euclidean"]
+
+LATER_STEP = 0.25
+"""Length of all steps but the first, which goes to the ball's surface, in units of the radius."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slope:
+    """The mean training loss at a point of parameter space, and its gradient in double precision."""
+
+    loss: float
+    gradient: Float[Tensor, " parameters"]
+
+
+def slope(trained: TrainedModel) -> Slope:
+    """Return loss and gradient at the network itself; one pass.
+
+    Raises:
+        InvalidLogitsError: The network's output is no finite table of logits.
+        InvalidLabelsError: Labels are out of range or not integers.
+        InvalidInputError: The loss is not one number per example, or the network has no parameters.
+        EmptyDataError: There is no training example.
+    """
+    with trained.borrowed() as network, torch.no_grad():
+        for batch, labels in trained.batches("train"):
+            checked_logits(trained.logits(batch), labels)
+            break
+        return _slope_at(trained, dict(network.named_parameters()))
+
+
+def ascent(
+    trained: TrainedModel,
+    start: Slope,
+    *,
+    unit: Float[Tensor, " parameters"],
+    norm: BallNorm,
+    radius: float,
+    num_steps: int,
+) -> list[float]:
+    """Return the loss after each step of projected gradient ascent from the network; one pass each.
+
+    A step from w to w + unit ∘ δ goes along the steepest δ of its norm: the signs of the gradient under ``"max"``,
+    the gradient itself under ``"euclidean"``. The first step goes all the way to ‖δ‖ = radius, later ones a quarter
+    of that, and back into the ball.
+
+    Args:
+        trained: The network with its training data.
+        start: Loss and gradient at the network.
+        unit: What a δ of 1 is in each parameter; those with 0 stay fixed.
+        norm: Of δ.
+        radius: Largest norm of δ.
+        num_steps: When to stop; sooner where the gradient is 0.
+
+    Raises:
+        MeasureNotApplicableError: The gradient is 0 at the network itself, or a loss is not finite.
+    """
+    space = ParameterSpace.of(trained.network)
+    center = space.flat(trained.network).double()
+    step, here = torch.zeros_like(center), start
+    losses: list[float] = []
+    for index in range(num_steps):
+        slope_of_step = unit * here.gradient
+        if not bool(slope_of_step.any()):
+            if losses:
+                break
+            raise MeasureNotApplicableError("the gradient on the sample is 0, and gives no direction of ascent.")
+        length = radius if index == 0 else LATER_STEP * radius
+        if norm == "max":
+            step = (step + length * slope_of_step.sign()).clamp(-radius, radius)
+        else:
+            step = step + length * slope_of_step / slope_of_step.norm()
+            step = step * min(1.0, radius / float(step.norm()))
+        with trained.borrowed():
+            here = _slope_at(trained, space.named(center + unit * step))
+        if not math.isfinite(here.loss):
+            raise MeasureNotApplicableError("the loss is not finite all over the neighborhood.")
+        losses.append(here.loss)
+    return losses
+
+
+def _slope_at(trained: TrainedModel, parameters: Mapping[str, Tensor]) -> Slope:
+    space = ParameterSpace.of(trained.network)
+    leaves = {name: parameters[name].detach().clone().requires_grad_() for name in space.names}
+    loss, num_examples = 0.0, 0
+    gradient = torch.zeros(space.num_parameters, dtype=torch.float64, device=trained.device)
+    for batch, labels in trained.batches("train"):
+        with torch.enable_grad():
+            total = trained.losses(trained.logits_at(leaves, batch), labels).double().sum()
+            parts = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        loss += total.item()
+        gradient += space.flat(dict(zip(space.names, parts, strict=True)))
+        num_examples += len(labels)
+    return Slope(loss / num_examples, gradient / num_examples)

@@ -1,0 +1,120 @@
+"""Sharpness: how far the training loss rises close to a network."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from widemargin.measures.ascent import BallNorm, ascent
+from widemargin.measures.measure import Measure
+from widemargin.measures.quantities import Cost, Quantities
+from widemargin.results import Estimate
+
+__all__ = ["SHARPNESS_MEASURES", "adaptive_sharpness", "keskar_sharpness", "sam_sharpness"]
+
+KESKAR_RADIUS, KESKAR_STEPS = 1e-3, 10
+ADAPTIVE_RADIUS, ADAPTIVE_STEPS = 0.5, 5
+SAM_RADIUS = 0.05
+
+
+def keskar_sharpness(quantities: Quantities) -> Estimate:
+    """Return 100 · (max L(w + δ) − L(w)) / (1 + L(w)) over |δ_i| ≤ 0.001 · (|w_i| + 1) [percent].
+
+    L is the mean loss on the sample, its maximum that of 10 steps of projected gradient ascent.
+
+    Raises:
+        MeasureNotApplicableError: The gradient is 0, or the loss is not finite all over the box.
+
+    Source: Keskar et al. 2017 (arXiv 1609.04836), section 2.2; there by L-BFGS-B.
+    """
+    unit = quantities.parameters.double().abs() + 1
+    rise = _rise(quantities, unit, "max", radius=KESKAR_RADIUS, num_steps=KESKAR_STEPS)
+    return Estimate(100 * max(0.0, rise) / (1 + quantities.slope.loss))
+
+
+def adaptive_sharpness(quantities: Quantities) -> Estimate:
+    """Return max L(w + |w| ∘ δ) − L(w) over ‖δ‖₂ ≤ 0.5 [loss].
+
+    L is the mean loss on the sample, its maximum that of 5 steps of projected gradient ascent, the first of which is
+    ASAM's own.
+
+    Raises:
+        MeasureNotApplicableError: The gradient is 0, or the loss is not finite all over the ball.
+
+    Source: Kwon et al. 2021 (arXiv 2102.11600), section 3, without the small constant that is added to |w| there.
+    """
+    unit = quantities.parameters.double().abs()
+    rise = _rise(quantities, unit, "euclidean", radius=ADAPTIVE_RADIUS, num_steps=ADAPTIVE_STEPS)
+    return Estimate(max(0.0, rise))
+
+
+def sam_sharpness(quantities: Quantities) -> Estimate:
+    """Return L(w + 0.05 g / ‖g‖) − L(w), L the mean loss on the sample and g its gradient [loss].
+
+    Raises:
+        MeasureNotApplicableError: The gradient is 0, or the loss is not finite there.
+
+    Source: Foret et al. 2021 (arXiv 2010.01412), section 2.
+    """
+    unit = torch.ones_like(quantities.parameters, dtype=torch.float64)
+    return Estimate(_rise(quantities, unit, "euclidean", radius=SAM_RADIUS, num_steps=1))
+
+
+def _rise(
+    quantities: Quantities, unit: Float[Tensor, " parameters"], norm: BallNorm, *, radius: float, num_steps: int
+) -> float:
+    """Return by how much the highest loss that ascent meets exceeds the network's own."""
+    start = quantities.slope
+    losses = ascent(quantities.sample, start, unit=unit, norm=norm, radius=radius, num_steps=num_steps)
+    return max(losses) - start.loss
+
+
+USES = ("sample", "parameters", "slope")
+LOWER_BOUND = "Gradient ascent finds a lower bound of the maximum, the further off the rougher the loss is."
+
+SHARPNESS_MEASURES: tuple[Measure, ...] = (
+    Measure(
+        name="keskar_sharpness",
+        family="sharpness",
+        function=keskar_sharpness,
+        sign=1,
+        unit="percent",
+        formula="100 · (max L(w + δ) − L(w)) / (1 + L(w)), |δ_i| ≤ 0.001 · (|w_i| + 1)",
+        idea="By how much the loss can rise when every parameter may move by a thousandth of its size plus one. A "
+        "minimum that a tiny change destroys holds more information on its training data than a flat one.",
+        misleads="Scaling layers against each other changes it and not the network. " + LOWER_BOUND,
+        reference="Keskar et al. 2017, arXiv 1609.04836, section 2.2",
+        uses=USES,
+        cost=Cost(sample=KESKAR_STEPS),
+    ),
+    Measure(
+        name="adaptive_sharpness",
+        family="sharpness",
+        function=adaptive_sharpness,
+        sign=1,
+        unit="loss",
+        formula="max L(w + |w| ∘ δ) − L(w), ‖δ‖₂ ≤ 0.5",
+        idea="By how much the loss can rise when parameters move in proportion to their own size. That neighborhood "
+        "follows a network whose layers are scaled against each other, so that only the function counts.",
+        misleads="Its rank among networks depends on the radius, and with it even its sign has been seen to turn. "
+        + LOWER_BOUND,
+        reference="Kwon et al. 2021, arXiv 2102.11600, section 3; Andriushchenko et al. 2023, arXiv 2302.07011",
+        uses=USES,
+        cost=Cost(sample=ADAPTIVE_STEPS),
+        is_scale_invariant=True,
+    ),
+    Measure(
+        name="sam_sharpness",
+        family="sharpness",
+        function=sam_sharpness,
+        sign=1,
+        unit="loss",
+        formula="L(w + 0.05 · g / ‖g‖) − L(w), g = ∇L(w)",
+        idea="By how much one step of fixed length up the gradient raises the loss. It is what sharpness-aware "
+        "minimization keeps small while training.",
+        misleads="Scaling layers against each other changes it and not the network; a step of one length is far for "
+        "a small network and near for a large one.",
+        reference="Foret et al. 2021, arXiv 2010.01412, section 2",
+        uses=USES,
+        cost=Cost(sample=1),
+    ),
+)
