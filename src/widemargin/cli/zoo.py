@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from widemargin.cli.output import AsJson, print_json
+from widemargin.cli.output import AsJson, print_json, steps_bar
 from widemargin.cli.output import status as waiting
 from widemargin.cli.targets import Device, Images, Labels, ZooFolder, existing_zoo
 from widemargin.errors import InvalidInputError, RunError
@@ -74,6 +74,37 @@ def train(
             f"{len(failed)} runs failed and were given up: {zoo.folder / 'failures'} says how. Try them again with "
             "--retry-failed."
         )
+
+
+@zoo_app.command("measure")
+def measure(
+    folder: ZooFolder,
+    measures: Annotated[
+        str | None, typer.Option(help="Names of measures, separated by commas; default: all.")
+    ] = None,
+    data: Images = None,
+    jobs: Jobs = -1,
+    sample: Annotated[int, typer.Option(min=2, help="Training examples that sharpness is measured on.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of that sample, of probes and perturbations.")] = 0,
+) -> None:
+    """Take every measure of every network of a zoo; stopped anyhow, the same command goes on where it was."""
+    from widemargin.data import Sources
+    from widemargin.zoo import measure_zoo
+
+    zoo = existing_zoo(folder)
+    wanted = None if measures is None else [name.strip() for name in measures.split(",") if name.strip()]
+    with steps_bar() as bar:
+        task = bar.add_task("measuring networks", total=None)
+        num = measure_zoo(
+            zoo,
+            wanted,
+            num_sampled=sample,
+            seed=seed,
+            jobs=jobs,
+            sources=Sources(data),
+            on_progress=lambda done, num: bar.update(task, completed=done, total=num),
+        )
+    print(f"{num} networks measured now. What tracks the gap: widemargin evaluate {folder}")
 
 
 @zoo_app.command("status")

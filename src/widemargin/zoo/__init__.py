@@ -4,6 +4,7 @@ from widemargin.zoo.basins import CUTOFFS, basin_table, radii_of
 from widemargin.zoo.estimate import estimated_seconds
 from widemargin.zoo.execution import Progress, train_zoo
 from widemargin.zoo.failures import Failure
+from widemargin.zoo.measured import measure_zoo, measured_values
 from widemargin.zoo.minefield import Minefield, minefield
 from widemargin.zoo.resources import Resources, examples_of, examples_of_run, sources_of
 from widemargin.zoo.run import carry_out, load_trained, measurements
@@ -35,6 +36,8 @@ __all__ = [
     "is_zoo_table",
     "load_study",
     "load_trained",
+    "measure_zoo",
+    "measured_values",
     "measurements",
     "minefield",
     "radii_of",

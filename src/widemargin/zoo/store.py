@@ -9,6 +9,7 @@ ZOO/runs/KEY/                one finished run, named by the hash of its configur
     margins.npz              its margin distribution (absent where it diverged)
     result.json              written last, with the checksum of every other file
 ZOO/failures/KEY.json        how often a run failed, and how the last time
+ZOO/measures/KEY.json        every measure of a run that was asked for
 ZOO/under_way/DRIVER-…/      runs being trained by a driver; swept away when it is gone
 ZOO/checkpoints/KEY.…        what a long run goes on from; gone when the run has ended
 ZOO/locks/DRIVER             whoever trains a share of the runs holds its lock
@@ -81,6 +82,19 @@ class Run:
             RunError: There is none, or it is damaged.
         """
         return MarginDistribution.load(self.folder / "margins.npz")
+
+    @property
+    def history(self) -> list[dict[str, float | None]]:
+        """Loss and accuracy along the training, as :class:`widemargin.training.HistoryRecord` names them.
+
+        Raises:
+            RunError: There is none, or it is damaged.
+        """
+        path = self.folder / "history.jsonl"
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()]
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} must hold a record a line, but does not ({error}). Train it again.") from None
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
@@ -201,6 +215,10 @@ class Zoo:
             self._write(path, failure.as_json())
         elif path.exists():
             path.unlink()
+
+    def note_measures(self, key: str, record: str) -> None:
+        """Write down the measures of a run."""
+        self._write(self.folder / "measures" / f"{key}.json", record)
 
     def checkpoint(self, config: RunConfig) -> Path:
         """Return the local file where a long run may leave what it can go on from.

@@ -11,6 +11,7 @@ from widemargin.errors import InvalidInputError, RunError, TooFewExamplesError
 from widemargin.margins import MarginDistribution
 from widemargin.margins.signature import summarized
 from widemargin.measures import spectrally_normalized_margins
+from widemargin.zoo.measured import measured_values
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import DataConfig
 
@@ -42,12 +43,13 @@ def zoo_table(zoo: Zoo) -> pd.DataFrame:
     for all repeats); ``data`` (the same for all networks trained on the same data); ``hp.*``, the configuration;
     accuracies, losses, ``gap``, numbers of examples, parameters and classes; and the features
     ``quartiles/LAYER/STATISTIC`` and ``moments/…`` of normalized margins, ``unnormalized_quartiles/…``, and
-    ``spectral_margin/STATISTIC``. Every column holds numbers, truth values or texts alone.
+    ``spectral_margin/STATISTIC``; and ``m.*``, what :func:`widemargin.zoo.measure_zoo` found. Every column
+    holds numbers, truth values or texts alone.
 
     Raises:
         RunError: A run is damaged.
     """
-    rows = {run.folder.name: _row(run) for run in zoo.runs()}
+    rows = {run.folder.name: _row(run) | _measures(zoo, run) for run in zoo.runs()}
     table = pd.DataFrame([*rows.values()], index=pd.Index(rows, name="run"), columns=None if rows else list(TEXTS))
     return _typed(table[sorted(table.columns, key=lambda column: _place(str(column)))])
 
@@ -113,6 +115,8 @@ def _place(column: str) -> int:
         return 0
     if column.startswith("hp."):
         return 1
+    if column.startswith("m."):
+        return 4
     return 3 if "/" in column else 2
 
 
@@ -131,6 +135,10 @@ def _typed_column(column: "pd.Series[Any]") -> "pd.Series[Any]":
         return column.astype("boolean")
     texts = [np.nan if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
     return pd.Series(texts, index=column.index, name=column.name)
+
+
+def _measures(zoo: Zoo, run: Run) -> dict[str, float]:
+    return {f"m.{name}": value for name, value in measured_values(zoo, run).items()}
 
 
 def _num_classes(config: DataConfig) -> int | None:
