@@ -85,6 +85,13 @@ def davies_bouldin_index(
         MeasureNotApplicableError: There is one class only, or two have the same mean.
 
     Source: Davies and Bouldin 1979, with exponents 1 and 2.
+
+    Example:
+        >>> import torch
+        >>> points = torch.tensor([0.0, 2.0, 9.0, 13.0], dtype=torch.float64)
+        >>> squared = (points - points.unsqueeze(1)) ** 2
+        >>> davies_bouldin_index(squared, torch.tensor([0, 0, 1, 1]))  # (1 + 2) / (11 − 1)
+        0.3
     """
     own = torch.nn.functional.one_hot(labels.long()).to(squared_distances)
     own = own[:, own.sum(dim=0) > 0]

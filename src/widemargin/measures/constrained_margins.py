@@ -35,6 +35,10 @@ def elbow(values: Float[NDArray[np.float64], " values"]) -> int:
     Where no point is below the chord, all of them count.
 
     Source: Satopää et al. 2011, Finding a "Kneedle" in a Haystack, section 2, without smoothing.
+
+    Example:
+        >>> elbow(np.array([10.0, 9.0, 1.0, 0.5, 0.0]))
+        3
     """
     if len(values) < 3 or values[0] == values[-1]:
         return len(values)

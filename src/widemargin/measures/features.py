@@ -47,6 +47,12 @@ def sampled_features(sample: TrainedModel) -> Features:
     Raises:
         MeasureNotApplicableError: The network has no layers that margins can be taken at, or ones whose size depends
             on the batch.
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3))
+        >>> features = sampled_features(TrainedModel(net, (torch.randn(6, 2), torch.arange(6) % 3)))
+        >>> {layer: tuple(squared.shape) for layer, squared in features.squared_distances.items()}
+        {'1': (6, 6)}
     """
     try:
         names = choose_layers(sample).names

@@ -30,6 +30,15 @@ def output_margin(quantities: Quantities) -> Estimate:
     """Return the median of f_y − max_{k≠y} f_k over the training examples [logits].
 
     Source: Jiang et al. 2019 (arXiv 1810.00113), section 3, before any normalization.
+
+    Example:
+        >>> import torch
+        >>> from widemargin import TrainedModel
+        >>> net = torch.nn.Linear(1, 2, bias=False)
+        >>> _ = net.weight.data.copy_(torch.tensor([[0.0], [1.0]]))
+        >>> trained = TrainedModel(net, (torch.tensor([[-1.0], [2.0], [5.0]]), torch.tensor([1, 1, 1])))
+        >>> output_margin(Quantities(trained)).value
+        2.0
     """
     return Estimate(float(np.median(_output_margins(quantities))))
 

@@ -31,6 +31,13 @@ def mixed_within_classes(trained: TrainedModel, *, seed: int) -> TrainedModel:
         MeasureNotApplicableError: Inputs are integers, or of several shapes, or no class has two examples.
 
     Source: Natekar and Sharma 2020 (arXiv 2012.02775), mixup within a class with λ = ½.
+
+    Example:
+        >>> inputs, labels = torch.tensor([[0.0], [5.0], [4.0], [7.0]]), torch.tensor([0, 1, 0, 1])
+        >>> trained = TrainedModel(torch.nn.Linear(1, 2), (inputs, labels))
+        >>> [(batch[0].ravel().tolist(), given.tolist()) for batch, given in
+        ...  mixed_within_classes(trained, seed=0).batches("train")]
+        [([2.0, 2.0, 6.0, 6.0], [0, 0, 1, 1])]
     """
     batches, labels = zip(*trained.batches("train"), strict=True)
     sizes = [len(part) for part in labels]
