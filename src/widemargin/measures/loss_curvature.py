@@ -17,14 +17,14 @@ __all__ = [
     "top_hessian_eigenvalue",
 ]
 
-TOLERANCE, MAX_PRODUCTS = 1e-2, 15
+TOLERANCE, MAX_PRODUCTS = 3e-2, 15
 NUM_PROBES = 3
 
 
 def top_hessian_eigenvalue(quantities: Quantities) -> Estimate:
     """Return the largest eigenvalue of the Hessian of the mean loss on the sample [loss / squared unit].
 
-    Within a hundredth, or after 15 products with what was found by then and a caveat.
+    Within three hundredths, or after 15 products with what was found by then and a caveat.
 
     Raises:
         InvalidInputError: The loss has no finite second derivative.
@@ -50,7 +50,7 @@ def filter_normalized_top_hessian_eigenvalue(quantities: Quantities) -> Estimate
 def hessian_trace(quantities: Quantities) -> Estimate:
     """Return the trace of the Hessian of the mean loss on the sample [loss / squared unit].
 
-    From three dominant directions and three random probes; the error is that of the probes.
+    From three dominant directions and three random probes; the error, that of the probes, is a rough one.
 
     Raises:
         InvalidInputError: The loss has no finite second derivative.
@@ -123,7 +123,7 @@ CURVATURE_MEASURES: tuple[Measure, ...] = (
         misleads=SCALED + HIGH_LOSS,
         reference="Keskar et al. 2017, arXiv 1609.04836",
         uses=("sample",),
-        cost=Cost(sample=35),
+        cost=Cost(sample=30),
     ),
     Measure(
         name="filter_normalized_top_hessian_eigenvalue",
@@ -137,7 +137,7 @@ CURVATURE_MEASURES: tuple[Measure, ...] = (
         misleads="Biases and the parameters of norms count as fixed. " + HIGH_LOSS,
         reference="Huang et al. 2019, arXiv 1906.03291; Li et al. 2018, arXiv 1712.09913, section 4",
         uses=("filters", "sample"),
-        cost=Cost(sample=35),
+        cost=Cost(sample=30),
         is_scale_invariant=True,
     ),
     Measure(
@@ -152,7 +152,7 @@ CURVATURE_MEASURES: tuple[Measure, ...] = (
         misleads=SCALED + HIGH_LOSS,
         reference="Meyer et al. 2021, arXiv 2010.09649 (estimator)",
         uses=("sample",),
-        cost=Cost(sample=30),
+        cost=Cost(sample=40),
     ),
     Measure(
         name="filter_normalized_hessian_trace",
@@ -166,7 +166,7 @@ CURVATURE_MEASURES: tuple[Measure, ...] = (
         misleads="Biases and the parameters of norms count as fixed. " + HIGH_LOSS,
         reference="Li et al. 2018, arXiv 1712.09913, section 4; Meyer et al. 2021, arXiv 2010.09649 (estimator)",
         uses=("filters", "sample"),
-        cost=Cost(sample=30),
+        cost=Cost(sample=40),
         is_scale_invariant=True,
     ),
     Measure(
