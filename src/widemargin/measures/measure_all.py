@@ -18,10 +18,10 @@ from widemargin.errors import (
 )
 from widemargin.measures.catalogue import MEASURES
 from widemargin.measures.measure import Measure
-from widemargin.measures.quantities import Quantities, Quantity
+from widemargin.measures.quantities import Cost, Quantities, Quantity
 from widemargin.trained_model import TrainedModel
 
-__all__ = ["cost_in_passes", "measure_all"]
+__all__ = ["cost_in_passes", "measure_all", "records", "total_cost"]
 
 NUM_TIMED = 4
 """Batches that tell how long a pass takes."""
@@ -60,7 +60,7 @@ def measure_all(
     """
     if budget is not None and not budget > 0:
         raise InvalidInputError(f"budget must be a number of seconds above 0, got {budget}.")
-    wanted = _records(measures)
+    wanted = records(measures)
     begun = time.perf_counter()
     quantities = Quantities(trained, **options)
     rows: dict[str, dict[str, Any]] = {}
@@ -82,15 +82,25 @@ def measure_all(
 
 def cost_in_passes(measure: Measure, quantities: Quantities) -> float:
     """Return what a measure still costs, with quantities not known yet [passes over the training data]."""
-    unknown: set[str] = set()
+    costs = [measure.cost, *(_quantity(name).cost for name in _all_uses(measure) if not quantities.is_known(name))]
+    return sum(cost.passes(quantities.sampled_share) for cost in costs)
+
+
+def total_cost(measure: Measure) -> Cost:
+    """Return what a measure costs by itself, with all quantities that it is computed from."""
+    costs = [measure.cost, *(_quantity(name).cost for name in _all_uses(measure))]
+    return Cost(sum(cost.train for cost in costs), sum(cost.sample for cost in costs))
+
+
+def _all_uses(measure: Measure) -> set[str]:
+    """Return the quantities that a measure uses, and those that they use."""
+    found: set[str] = set()
     names = list(measure.uses)
     while names:
-        name = names.pop()
-        if name not in unknown and not quantities.is_known(name):
-            unknown.add(name)
+        if (name := names.pop()) not in found:
+            found.add(name)
             names += _quantity(name).uses
-    costs = [measure.cost, *(_quantity(name).cost for name in unknown)]
-    return sum(cost.passes(quantities.sampled_share) for cost in costs)
+    return found
 
 
 def _quantity(name: str) -> Quantity[Any]:
@@ -100,7 +110,12 @@ def _quantity(name: str) -> Quantity[Any]:
     return found
 
 
-def _records(measures: Iterable[str | Measure] | None) -> list[Measure]:
+def records(measures: Iterable[str | Measure] | None) -> list[Measure]:
+    """Return what the catalogue says of measures that are named; None names all.
+
+    Raises:
+        InvalidInputError: No such measure, or one named twice.
+    """
     found = [_record(each) for each in (MEASURES.values() if measures is None else measures)]
     names = [each.name for each in found]
     if doubled := sorted({name for name in names if names.count(name) > 1}):
