@@ -1,6 +1,6 @@
 """The regression from a signature to the generalization gap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from widemargin.errors import InvalidInputError, TooFewExamplesError
+from widemargin.prediction.seen_features import SeenFeatures
 
 __all__ = ["GapPredictor"]
 
@@ -35,6 +36,10 @@ class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
         num_parameters_: Effective number of fitted slopes (the rank, or the trace of the ridge's hat matrix).
         residual_std_: Standard deviation of the residuals [gap], degrees of freedom taken off; NaN if none
             are left.
+        degrees_of_freedom_: Networks less fitted numbers.
+        slope_covariance_: Covariance of the slopes of standardized features, in units of the residual variance.
+        seen_: What it was fitted on, to tell what lies outside of it.
+        origin_: Where the networks came from, in the words of who fitted it; a mapping that its file keeps.
 
     Source: Jiang et al. 2019 (arXiv 1810.00113), equations 6 and 7; the ridge form is ours.
 
@@ -74,28 +79,26 @@ class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64, ensure_min_samples=2)
         y = np.asarray(y, dtype=np.float64)
         features = self._transformed(X)
-        self._mean = features.mean(axis=0)
-        spread = features.std(axis=0)
-        # A column that is constant but for rounding carries nothing; it must not be blown up to unit spread.
         # Logarithms round by the feature's own relative error, however close to 0 they are.
-        floor = 1.0 if self.feature_transform == "log" else 0.0
-        varies = spread > 1e-12 * np.maximum(np.abs(self._mean), floor)
-        self._inverse_scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=varies)
-        standard = (features - self._mean) * self._inverse_scale
+        self.seen_ = SeenFeatures.of(features, rounding=1.0 if self.feature_transform == "log" else 0.0)
+        standard = self.seen_.standardized(features)
         left, singular, right = np.linalg.svd(standard, full_matrices=False)
         kept = singular > singular.max(initial=0.0) * max(standard.shape) * np.finfo(float).eps
         left, singular, right = left[:, kept], singular[kept], right[kept]
         self.alpha_ = 0.0 if self.regularization is None else _best_alpha(self.alphas, left, singular, y)
         shrinkage = singular**2 / (singular**2 + self.alpha_)
         slopes = right.T @ (shrinkage / singular * (left.T @ (y - y.mean())))
-        self.coef_ = slopes * self._inverse_scale
-        self.intercept_ = float(y.mean() - self._mean @ self.coef_)
+        varies = self.seen_.std > 0
+        self.coef_ = np.divide(slopes, self.seen_.std, out=np.zeros_like(slopes), where=varies)
+        self.intercept_ = float(y.mean() - self.seen_.mean @ self.coef_)
         self.num_parameters_ = float(shrinkage.sum())
-        freedom = len(y) - 1 - self.num_parameters_
+        freedom = float(len(y) - 1 - self.num_parameters_)
         residuals = y - features @ self.coef_ - self.intercept_
         self.residual_std_ = float(np.sqrt(residuals @ residuals / freedom)) if freedom > 1e-9 else np.nan
-        self._freedom, self._num_networks = freedom, len(y)
-        self._unexplained = right.T * (shrinkage / singular)  # maps a standardized x to its row of the hat matrix
+        self.degrees_of_freedom_ = freedom
+        to_hat = right.T * (shrinkage / singular)  # maps a standardized x to its row of the hat matrix
+        self.slope_covariance_ = to_hat @ to_hat.T
+        self.origin_: Mapping[str, Any] = {}
         return self
 
     def predict(self, X: ArrayLike) -> Doubles:
@@ -104,9 +107,7 @@ class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
         Raises:
             InvalidInputError: A feature without a logarithm.
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
-        return cast(Doubles, self._transformed(X) @ self.coef_ + self.intercept_)
+        return cast(Doubles, self.transformed(X) @ self.coef_ + self.intercept_)
 
     def predict_interval(self, X: ArrayLike, level: float = 0.9) -> tuple[Doubles, Doubles]:
         """Return lower and upper ends of an interval that holds a new network's gap with the given probability.
@@ -120,17 +121,39 @@ class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
         """
         if not 0 < level < 1:
             raise InvalidInputError(f"level must be between 0 and 1, got {level}.")
+        predicted, scale = self.predict_jointly(X)
+        half = stats.t.ppf((1 + level) / 2, self.degrees_of_freedom_) * np.sqrt(np.diagonal(scale))
+        return predicted - half, predicted + half
+
+    def predict_jointly(self, X: ArrayLike) -> tuple[Doubles, Doubles]:
+        """Return the predicted gaps [networks] and the scale [networks, networks] of their joint distribution.
+
+        ĝ(x) is the mean of n gaps plus zᵀβ̂ with z the standardized features, and a new gap adds noise of its own:
+        cov(gᵢ − ĝᵢ, gⱼ − ĝⱼ) = σ²(δᵢⱼ + 1/n + zᵢᵀCzⱼ), C the slopes' covariance. With σ estimated, they are jointly
+        Student's t with ``degrees_of_freedom_``. It is exact and approximate where :meth:`predict_interval` is.
+
+        Raises:
+            InvalidInputError: A feature without a logarithm.
+            TooFewExamplesError: As many parameters as networks, so that no residual is left to judge by.
+        """
         predicted = self.predict(X)
         if np.isnan(self.residual_std_):
             raise TooFewExamplesError(
-                f"intervals need more networks than fitted numbers, got {self._num_networks} networks for "
+                f"intervals need more networks than fitted numbers, got {self.seen_.num_networks} networks for "
                 f"{self.num_parameters_ + 1:.0f} numbers. Fit on more networks or with regularization='ridge'."
             )
-        X = validate_data(self, X, reset=False, dtype=np.float64)
-        standard = (self._transformed(X) - self._mean) * self._inverse_scale
-        leverage = 1 / self._num_networks + ((standard @ self._unexplained) ** 2).sum(axis=1)
-        half = stats.t.ppf((1 + level) / 2, self._freedom) * self.residual_std_ * np.sqrt(1 + leverage)
-        return predicted - half, predicted + half
+        standard = self.seen_.standardized(self.transformed(X))
+        shared = 1 / self.seen_.num_networks + standard @ self.slope_covariance_ @ standard.T
+        return predicted, self.residual_std_**2 * (np.eye(len(predicted)) + shared)
+
+    def transformed(self, X: ArrayLike) -> Doubles:
+        """Return the features as the regression takes them [networks, features].
+
+        Raises:
+            InvalidInputError: A feature without a logarithm.
+        """
+        check_is_fitted(self)
+        return self._transformed(validate_data(self, X, reset=False, dtype=np.float64))
 
     def _transformed(self, X: Any) -> Doubles:
         if self.feature_transform == "identity":
