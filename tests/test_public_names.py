@@ -20,6 +20,7 @@ def test_the_public_face_is_a_decision():
         "loss_surface",
         "margin_distribution",
         "poisoned_loss",
+        "rank",
         "spectral_density",
         "top_eigenvalues",
         "train_stack",

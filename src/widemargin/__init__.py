@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from widemargin.curvature import hessian_trace, spectral_density, top_eigenvalues
     from widemargin.landscape import basin_radii, basin_volume, loss_along, loss_surface
     from widemargin.margins import MarginDistribution, margin_distribution
-    from widemargin.prediction import GapPredictor
+    from widemargin.prediction import GapPredictor, rank
     from widemargin.results import Estimate
     from widemargin.trained_model import TrainedModel
     from widemargin.training import poisoned_loss, train_stack
@@ -26,6 +26,7 @@ __all__ = [
     "loss_surface",
     "margin_distribution",
     "poisoned_loss",
+    "rank",
     "spectral_density",
     "top_eigenvalues",
     "train_stack",
@@ -43,6 +44,7 @@ _HOMES = {
     "loss_surface": "widemargin.landscape",
     "margin_distribution": "widemargin.margins",
     "poisoned_loss": "widemargin.training",
+    "rank": "widemargin.prediction",
     "spectral_density": "widemargin.curvature",
     "top_eigenvalues": "widemargin.curvature",
     "train_stack": "widemargin.training",

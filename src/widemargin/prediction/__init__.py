@@ -13,6 +13,7 @@ from widemargin.prediction.gap_predictor import GapPredictor
 from widemargin.prediction.intervals import LEVEL, Interval, Resamples, r2_interval, resamples_of
 from widemargin.prediction.predictor_file import load_predictor, save_predictor, signature_predictor
 from widemargin.prediction.rank_correlations import RankCorrelation, kendall, spearman
+from widemargin.prediction.ranking import RankedNetwork, Ranking, rank, rank_margins
 from widemargin.prediction.scores import adjusted_r2, kfold_r2, left_out_predictions, mean_squared_error, r2
 from widemargin.prediction.subsets import SUBSETS, has_learned, nearly_equal_accuracy, subsets_of
 
@@ -26,6 +27,8 @@ __all__ = [
     "Interval",
     "MeasureScore",
     "RankCorrelation",
+    "RankedNetwork",
+    "Ranking",
     "Resamples",
     "Score",
     "ablation_scores",
@@ -41,6 +44,8 @@ __all__ = [
     "nearly_equal_accuracy",
     "r2",
     "r2_interval",
+    "rank",
+    "rank_margins",
     "resamples_of",
     "save_predictor",
     "signature_predictor",
