@@ -3,8 +3,8 @@
 Takes tables of zoos (widemargin zoo table), say nin-cifar10-small.csv and nin-cifar10-poison.csv in docs/results and
 that of digits-demo. Pairs are of networks that learned, trained on the same data, of different test accuracy. A
 candidate score is the training accuracy plus a weight times the logarithm of a statistic of the normalized margins,
-at one layer or on the mean over layers; margins without the accuracy, unnormalized margins and the spectrally normalized
-margin stand beside them. The score that has the greatest mean share of right pairs over the zoos is chosen; how well
+at one layer or on the mean over layers; margins without the accuracy, unnormalized margins and spectrally normalized
+margins stand beside them. The score that has the greatest mean share of right pairs over the zoos is chosen; how well
 that works on a zoo of its own kind is told by choosing, and calibrating, on the others alone.
 """
 

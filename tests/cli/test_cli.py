@@ -106,7 +106,19 @@ def test_says_its_version() -> None:
 def test_help_names_every_command() -> None:
     ran = CliRunner().invoke(app, ["--help"])
     assert ran.exit_code == 0
-    for command in ("demo", "explain", "measure", "evaluate", "report", "zoo", "poison", "landscape", "basin"):
+    for command in (
+        "demo",
+        "explain",
+        "measure",
+        "evaluate",
+        "predictor",
+        "rank",
+        "report",
+        "zoo",
+        "poison",
+        "landscape",
+        "basin",
+    ):
         assert re.search(rf"^\W*{command}\s", ran.output, re.MULTILINE)
 
 
@@ -285,9 +297,9 @@ def test_measures_a_network_of_a_factory_on_arrays(
         (["factories:Net", "--data", "factories:empty"], "train_data must yield at least one example"),
         (
             ["factories:Net", "--data", "digits", "--weights", "none.safetensors"],
-            "--weights none.safetensors must fit",
+            "none.safetensors must fit",
         ),
-        (["factories:Net", "--data", "digits", "--weights", "factories.py"], "--weights factories.py must fit"),
+        (["factories:Net", "--data", "digits", "--weights", "factories.py"], "factories.py must fit"),
         (["factories:Net", "--data", "factories:data", "--layers", "conv1"], "conv1"),
         (["factories:Net", "--data", "factories:data", "--layers", ""], "layers must name at least one layer"),
         (["factories:Net", "--data", "factories:data", "--norm", "0.5"], "norm must be the p ≥ 1"),

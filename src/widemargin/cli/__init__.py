@@ -15,17 +15,20 @@ from rich.table import Table
 from widemargin import __version__
 from widemargin.cli.landscape import basin, landscape, poison
 from widemargin.cli.output import AsJson, print_json, status, steps_bar
+from widemargin.cli.ranking import predictor, rank
 from widemargin.cli.scores import evaluate, print_scores, report, zoo_table
 from widemargin.cli.targets import (
     Data,
     Device,
     Images,
     Labels,
+    Layers,
     Target,
     Weights,
     one_sentence,
     together,
     trained_target,
+    wanted_layers,
 )
 from widemargin.cli.zoo import Jobs, train_study, zoo_app
 from widemargin.errors import InvalidInputError, WidemarginError
@@ -45,7 +48,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(zoo_app, name="zoo")
-for command in (evaluate, report, poison, landscape, basin):
+for command in (evaluate, predictor, rank, report, poison, landscape, basin):
     app.command()(command)
 zoo_app.command("table")(zoo_table)
 
@@ -186,7 +189,7 @@ def measure(
     target: Target,
     weights: Weights = None,
     data: Data = None,
-    layers: Annotated[str, typer.Option(help="auto, or layer names and globs, separated by commas.")] = "auto",
+    layers: Layers = "auto",
     norm: Annotated[float, typer.Option(help="The p of the norm that distances are measured in.")] = 2.0,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -199,12 +202,11 @@ def measure(
     from widemargin.measures import performance
     from widemargin.zoo import Resources
 
-    wanted = layers if layers == "auto" else [name.strip() for name in layers.split(",") if name.strip()]
     with together() as is_first:
         trained = trained_target(target, weights, data)
         trained.network.to(Resources(device=device).torch_device)
         with one_sentence():
-            distribution = margin_distribution(trained, wanted, norm)
+            distribution = margin_distribution(trained, wanted_layers(layers), norm)
             train = performance(trained)
             test = None if trained.test_data is None else performance(trained, "test")
     answer: dict[str, Any] = {

@@ -24,15 +24,19 @@ __all__ = [
     "Device",
     "Images",
     "Labels",
+    "Layers",
     "Target",
     "Weights",
     "ZooFolder",
     "existing_zoo",
+    "load_weights",
     "one_sentence",
     "poison_of",
+    "run_at",
     "said",
     "together",
     "trained_target",
+    "wanted_layers",
 ]
 
 Target = Annotated[str, typer.Argument(help="A run's folder, or module:factory of a network.", show_default=False)]
@@ -49,6 +53,7 @@ Images = Annotated[
     typer.Option(help="The images: a folder of Parquet files or images, an .npz, or a hub name; default: the hub."),
 ]
 Labels = Annotated[str | None, typer.Option(help="An .npz of training labels, where the study names some.")]
+Layers = Annotated[str, typer.Option(help="auto, or layer names and globs, separated by commas.")]
 Device = Annotated[str, typer.Option(help="auto: a CUDA device where there is one; or cpu, cuda, cuda:1.")]
 ZooFolder = Annotated[
     str, typer.Argument(help="Folder of a zoo, or its address on a store such as s3://….", show_default=False)
@@ -109,10 +114,10 @@ def trained_target(target: str, weights: Path | None, data: str | None) -> "Trai
     from widemargin.trained_model import TrainedModel
     from widemargin.zoo import load_trained
 
-    if (run := _run(target)) is not None:
+    if (run := run_at(target)) is not None:
         trained = load_trained(run, sources=Sources(data))
         if weights is not None:
-            _load(trained.network, weights)
+            load_weights(trained.network, weights)
         return trained
     if ":" not in target:
         raise InvalidInputError(
@@ -125,12 +130,12 @@ def trained_target(target: str, weights: Path | None, data: str | None) -> "Trai
     if not isinstance(network, torch.nn.Module):
         raise InvalidInputError(f"{target!r} must return a torch.nn.Module, got {type(network).__name__}.")
     if weights is not None:
-        _load(network, weights)
+        load_weights(network, weights)
     train, test = _data(data)
     return TrainedModel(network, train, test)
 
 
-def _run(target: str) -> "Run | None":
+def run_at(target: str) -> "Run | None":
     """Return the run in a folder or at an address on a store; None where the target is neither.
 
     Raises:
@@ -147,13 +152,23 @@ def _run(target: str) -> "Run | None":
     return Run(folder)
 
 
-def _load(network: "nn.Module", weights: Path) -> None:
+def wanted_layers(layers: str) -> str | list[str]:
+    """Return what ``--layers`` names."""
+    return layers if layers == "auto" else [name.strip() for name in layers.split(",") if name.strip()]
+
+
+def load_weights(network: "nn.Module", weights: Path) -> None:
+    """Give the network the parameters in a ``.safetensors`` file.
+
+    Raises:
+        InvalidInputError: They do not fit, or there is no such file.
+    """
     from safetensors.torch import load_file
 
     try:
         network.load_state_dict(load_file(weights))
     except Exception as error:  # the file system, safetensors and torch each have error types of their own
-        raise InvalidInputError(f"--weights {weights} must fit the network, but: {error}") from None
+        raise InvalidInputError(f"{weights} must fit the network, but: {error}") from None
 
 
 def poison_of(target: str, data: str | None, poison_data: str | None, factor: float, num_examples: int) -> "Poison":
@@ -169,7 +184,7 @@ def poison_of(target: str, data: str | None, poison_data: str | None, factor: fl
         if not (isinstance(source, tuple) and all(isinstance(part, torch.Tensor) for part in source)):
             raise InvalidInputError("--poison-data must be one pair of tensors (inputs, labels).")
         return Poison(factor, num_examples, source)
-    if (run := _run(target)) is not None:
+    if (run := run_at(target)) is not None:
         examples = examples_of_run(run, Sources(data))
     elif data is not None and data in DATASETS:
         examples = load(data)

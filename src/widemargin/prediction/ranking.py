@@ -13,6 +13,7 @@ from torch import nn
 
 from widemargin.errors import InvalidInputError, WidemarginError
 from widemargin.margins import MarginDistribution, margin_distribution
+from widemargin.prediction.familiarity import layers_of, what_is_unseen
 from widemargin.prediction.gap_predictor import GapPredictor
 from widemargin.prediction.intervals import LEVEL, Interval
 from widemargin.prediction.margin_score import SCORE_CAVEAT, margin_score, probability_of_order, train_accuracy
@@ -21,11 +22,6 @@ from widemargin.trained_model import TrainedModel
 __all__ = ["RankedNetwork", "Ranking", "rank", "rank_margins"]
 
 Doubles = NDArray[np.float64]
-
-STATISTICS = ("lower_fence", "q1", "median", "q3", "upper_fence")
-
-NUM_NAMED = 3
-"""How many features a warning names before it counts the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +135,7 @@ def rank_margins(
         InvalidInputError: No network, none that can be ranked, or a predictor of other features.
         TooFewExamplesError: The predictor has no residuals to judge by.
     """
-    known_layers = None if predictor is None else _layers_of(predictor)
+    known_layers = None if predictor is None else layers_of(predictor)
     reasons, usable, signatures = dict(left_out or {}), {}, {}
     for name, distribution in measured.items():
         try:
@@ -216,49 +212,12 @@ def _by_predictor(
     expected, freedom = accuracies - gaps, predictor.degrees_of_freedom_
     half = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(np.diagonal(scale))
     low, middle, high = (np.clip(ends, 0, 1).tolist() for ends in (expected - half, expected, expected + half))
-    warnings = _what_is_unseen(predictor, features)
+    warnings = what_is_unseen(predictor, features)
     networks = [
         RankedNetwork(name, middle[i], (low[i], high[i]), float(accuracies[i]), warnings[i])
         for i, name in enumerate(measured)
     ]
     return expected, networks, order_probabilities(expected, scale, freedom)
-
-
-def _layers_of(predictor: GapPredictor) -> tuple[str, ...]:
-    """Return the layers whose five statistics a predictor takes."""
-    names = list(getattr(predictor, "feature_names_in_", []))
-    layers = tuple(dict.fromkeys(name.rpartition("/")[0] for name in names))
-    if not names or names != [f"{layer}/{statistic}" for layer in layers for statistic in STATISTICS]:
-        told = ", ".join(map(str, names[:NUM_NAMED])) + (" …" if len(names) > NUM_NAMED else "")
-        raise InvalidInputError(
-            f"a predictor that ranks must be fitted on signatures ({', '.join(STATISTICS)} of each layer, in this "
-            f"order), got {told or 'features without names'}. Fit it with signature_predictor."
-        )
-    return layers
-
-
-def _what_is_unseen(predictor: GapPredictor, features: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Return for each network what about it is unlike the networks that the predictor was fitted on."""
-    seen, transformed = predictor.seen_, predictor.transformed(features)
-    as_logarithms = predictor.feature_transform == "log"
-    low, high = (np.exp(end) if as_logarithms else end for end in (seen.minimum, seen.maximum))
-    names, leverages = list(features.columns), seen.leverages(transformed)
-    warnings = []
-    for leverage, strange, values in zip(leverages, seen.strangers(transformed), features.to_numpy(), strict=True):
-        told = [
-            f"{names[i]} is {values[i]:.3g}, seen from {low[i]:.3g} to {high[i]:.3g}" for i in np.flatnonzero(strange)
-        ]
-        of_network = []
-        if told:
-            rest = f"; so are {len(told) - NUM_NAMED} more" if len(told) > NUM_NAMED else ""
-            of_network.append(f"outside what the predictor has seen: {'; '.join(told[:NUM_NAMED])}{rest}.")
-        if leverage > seen.greatest_leverage:
-            of_network.append(
-                f"its numbers together are unlike those of any network that the predictor has seen: leverage "
-                f"{leverage:.3g}, at most {seen.greatest_leverage:.3g} among those."
-            )
-        warnings.append(tuple(of_network))
-    return warnings
 
 
 def _origin_caveat(predictor: GapPredictor) -> str:
