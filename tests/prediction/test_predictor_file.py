@@ -5,39 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.base import clone
 
+from prediction.signature_tables import features, zoo
 from widemargin.errors import InvalidInputError
-from widemargin.prediction import GapPredictor, kfold_r2, load_predictor, save_predictor, signature_predictor
-
-STATISTICS = ("lower_fence", "q1", "median", "q3", "upper_fence")
-
-
-def zoo(num_configurations: int = 20) -> pd.DataFrame:
-    """Two repeats of each configuration with margins at two layers; gaps follow the logarithms but for noise."""
-    rng = np.random.default_rng(0)
-    num = 2 * num_configurations
-    logs = rng.normal(size=(num, 10))
-    table = pd.DataFrame(
-        {
-            "why_left_out": "",
-            "configuration": np.repeat([f"c{i}" for i in range(num_configurations)], 2),
-            "train_accuracy": np.linspace(0.6, 1.0, num),
-            "train_loss": 0.1,
-            "num_train": 500,
-            "num_classes": 10,
-            "gap": 0.2 + logs @ np.linspace(-0.05, 0.05, 10) + 0.01 * rng.normal(size=num),
-        },
-        index=[f"run{i}" for i in range(num)],
-    )
-    names = [f"quartiles/{layer}/{statistic}" for layer in ("input", "conv") for statistic in STATISTICS]
-    return table.join(pd.DataFrame(np.exp(logs), columns=names, index=table.index))
-
-
-def features(table: pd.DataFrame) -> pd.DataFrame:
-    return table.filter(like="quartiles/").rename(columns=lambda name: name.removeprefix("quartiles/"))
+from widemargin.prediction import GapPredictor, load_predictor, save_predictor, signature_predictor
 
 
 @pytest.fixture
@@ -91,55 +64,11 @@ def test_a_predictor_that_was_read_keeps_the_conventions_of_scikit_learn(path: P
         twin.predict(features(zoo())[["conv/q1"]])
 
 
-def test_fits_ridge_on_the_logarithms_of_the_full_signature() -> None:
-    predictor = signature_predictor(zoo(), "little")
-    oracle = GapPredictor(regularization="ridge").fit(features(zoo()), zoo()["gap"])
-    np.testing.assert_array_equal(predictor.coef_, oracle.coef_)
-    assert list(predictor.feature_names_in_) == list(features(zoo()).columns)
-
-
-def test_says_where_it_came_from(path: Path) -> None:
-    table = zoo()
-    oracle = GapPredictor(regularization="ridge")
-    X, gap = features(table).to_numpy(), table["gap"].to_numpy()
-    assert load_predictor(path).origin_ == {
-        "name": "little",
-        "num_networks": 40,
-        "num_configurations": 20,
-        "train_accuracy_range": [0.6, 1.0],
-        "gap_range": [gap.min(), gap.max()],
-        "kfold_r2": pytest.approx(kfold_r2(oracle, X, gap).value),
-        "grouped_kfold_r2": pytest.approx(kfold_r2(oracle, X, gap, groups=table["configuration"].to_numpy()).value),
-    }
-
-
-def test_leaves_out_networks_without_margins_and_those_that_never_learned() -> None:
-    table = zoo()
-    table.loc["run0", "why_left_out"] = "its training diverged"
-    table.loc["run1", ["train_accuracy", "train_loss"]] = 0.1, 2.3
-    assert signature_predictor(table, "little").origin_["num_networks"] == 38
-
-
 def test_is_plain_json(path: Path) -> None:
     content = json.loads(path.read_text(), parse_constant=pytest.fail)
     assert content["format"] == "widemargin gap predictor"
     assert content["version"] == 1
     assert content["features"] == list(features(zoo()).columns)
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        (zoo(2), "networks of at least 3 configurations that learned and have margins, got 2 in little. Train a"),
-        (
-            zoo().assign(**{"quartiles/other/q1": np.where(np.arange(40) < 3, 1.0, np.nan)}),
-            "margins at the same layers of every network, and those of little differ. Fit on a zoo of one",
-        ),
-    ],
-)
-def test_a_zoo_that_cannot_be_fitted_says_why(table: pd.DataFrame, message: str) -> None:
-    with pytest.raises(InvalidInputError, match=message):
-        signature_predictor(table, "little")
 
 
 def test_features_without_names_are_refused(tmp_path: Path) -> None:

@@ -202,6 +202,9 @@ def test_says_what_the_predictor_was_fitted_on() -> None:
     )
     predictor.origin_ = {"name": "little"}
     assert "60 networks of little;" in rank_margins({"a": measured()}, predictor=predictor).caveats[0]
+    predictor.origin_ = {"sure_pairs": 50, "sure_pairs_right": 46}
+    caveat = rank_margins({"a": measured()}, predictor=predictor).caveats[0]
+    assert caveat.endswith(" Of 50 pairs left out of its fit that it gave 0.9 or more, 92% were in that order.")
 
 
 def test_layers_of_other_names_are_taken_in_their_order_and_said() -> None:

@@ -51,10 +51,10 @@ def predictor(
     if as_json:
         print_json(fitted.origin_)
         return
-    origin = fitted.origin_
+    origin, r2 = fitted.origin_, fitted.origin_["grouped_kfold_r2"]
     print(
         f"{out}: fitted on {origin['num_networks']} networks of {origin['name']}; R² "
-        f"{origin['grouped_kfold_r2']:.3f} on configurations left out"
+        f"{'–' if r2 is None else f'{r2:.3f}'} on configurations left out"
     )
 
 

@@ -11,10 +11,11 @@ from widemargin.prediction.ablations import (
 from widemargin.prediction.evaluation import Evaluation, MeasureScore, evaluate
 from widemargin.prediction.gap_predictor import GapPredictor
 from widemargin.prediction.intervals import LEVEL, Interval, Resamples, r2_interval, resamples_of
-from widemargin.prediction.predictor_file import load_predictor, save_predictor, signature_predictor
+from widemargin.prediction.predictor_file import load_predictor, save_predictor
 from widemargin.prediction.rank_correlations import RankCorrelation, kendall, spearman
 from widemargin.prediction.ranking import RankedNetwork, Ranking, rank, rank_margins
 from widemargin.prediction.scores import adjusted_r2, kfold_r2, left_out_predictions, mean_squared_error, r2
+from widemargin.prediction.signature_predictor import signature_predictor
 from widemargin.prediction.subsets import SUBSETS, has_learned, nearly_equal_accuracy, subsets_of
 
 __all__ = [

@@ -1,25 +1,22 @@
-"""A fitted predictor as plain JSON: fitted on a zoo's table, written, and read without running any code."""
+"""A fitted predictor as plain JSON, written, and read without running any code."""
 
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from sklearn.utils.validation import check_is_fitted
 
 from widemargin.errors import InvalidInputError
 from widemargin.prediction.gap_predictor import GapPredictor
-from widemargin.prediction.scores import kfold_r2, number_or_none
+from widemargin.prediction.scores import number_or_none
 from widemargin.prediction.seen_features import SeenFeatures
-from widemargin.prediction.subsets import has_learned
 
-__all__ = ["load_predictor", "save_predictor", "signature_predictor"]
+__all__ = ["load_predictor", "save_predictor"]
 
 FORMAT = "widemargin gap predictor"
 VERSION = 1
-PREFIX = "quartiles/"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -59,47 +56,6 @@ class _File(BaseModel):
     residual_std: Finite | None
     slope_covariance: list[list[Finite]]
     seen: _Seen
-
-
-def signature_predictor(table: pd.DataFrame, name: str) -> GapPredictor:
-    """Return ridge regression of the gap on the logarithms of a zoo's full signatures, with its origin.
-
-    Networks without margins, and those no better than chance on their own training data, are left out.
-
-    Args:
-        table: One row a network, as :func:`widemargin.zoo.zoo_table` makes it.
-        name: What the zoo is called.
-
-    Raises:
-        InvalidInputError: Fewer than three configurations that learned, or a network without some layer's margins.
-    """
-    usable = table[table["why_left_out"] == ""]
-    usable = usable[has_learned(usable)]
-    features = usable[[column for column in table.columns if column.startswith(PREFIX)]].astype(float)
-    groups, gap = usable["configuration"].to_numpy(), usable["gap"].to_numpy(dtype=np.float64)
-    if (num_configurations := len(np.unique(groups))) < 3:
-        raise InvalidInputError(
-            "a predictor needs networks of at least 3 configurations that learned and have margins, got "
-            f"{num_configurations} in {name}. Train a larger zoo."
-        )
-    if features.isna().to_numpy().any():
-        raise InvalidInputError(
-            f"a predictor needs margins at the same layers of every network, and those of {name} differ. Fit on a "
-            "zoo of one architecture."
-        )
-    predictor = GapPredictor(regularization="ridge")
-    predictor.fit(features.rename(columns=lambda column: column.removeprefix(PREFIX)), gap)
-    accuracies = usable["train_accuracy"]
-    predictor.origin_ = {
-        "name": name,
-        "num_networks": len(usable),
-        "num_configurations": num_configurations,
-        "train_accuracy_range": [float(accuracies.min()), float(accuracies.max())],
-        "gap_range": [float(gap.min()), float(gap.max())],
-        "kfold_r2": number_or_none(kfold_r2(predictor, features, gap).value),
-        "grouped_kfold_r2": number_or_none(kfold_r2(predictor, features, gap, groups=groups).value),
-    }
-    return predictor
 
 
 def save_predictor(predictor: GapPredictor, path: str | Path) -> None:

@@ -23,6 +23,9 @@ __all__ = ["RankedNetwork", "Ranking", "rank", "rank_margins"]
 
 Doubles = NDArray[np.float64]
 
+SURE = 0.9
+"""Probability from which on a pair counts as surely ordered."""
+
 
 @dataclass(frozen=True, slots=True)
 class RankedNetwork:
@@ -221,10 +224,16 @@ def _by_predictor(
 
 
 def _origin_caveat(predictor: GapPredictor) -> str:
-    name = predictor.origin_.get("name")
-    return (
+    name, num_sure, num_right = (predictor.origin_.get(key) for key in ("name", "sure_pairs", "sure_pairs_right"))
+    told = (
         f"The predictor was fitted on {predictor.seen_.num_networks} networks{f' of {name}' if name else ''}; its "
         "numbers hold for networks of the same kind, trained in the same ways on as many examples of the same data."
+    )
+    if not num_sure or num_right is None:
+        return told
+    return (
+        f"{told} Of {num_sure} pairs left out of its fit that it gave {SURE:g} or more, {num_right / num_sure:.0%} were "
+        "in that order."
     )
 
 
