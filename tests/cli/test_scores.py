@@ -108,7 +108,7 @@ def test_prints_scores_with_intervals_and_what_was_left_out(widemargin: CommandL
     assert score.kendall_interval is not None
     assert "{:.2f}…{:.2f}".format(*score.kendall_interval) in out
     assert "gen_gap: 1 measures on 24 networks of 12 configurations" in out
-    assert "infinite or missing for 1 of 24 networks: m.norm\n" in out
+    assert "infinite for 1 of 24 networks: m.norm\n" in out
     assert "left out (the same for all networks): hp.same, m.flat\n" in out
     assert "left out (not a number: 'high'): m.word\n" in out
 

@@ -101,15 +101,19 @@ def test_columns_are_named_or_matched() -> None:
     assert found.gap == "gen_gap"
 
 
-def test_infinite_and_missing_values_are_left_out_and_counted() -> None:
+def test_infinite_values_count_in_scores_of_order_and_missing_ones_nowhere() -> None:
     table, whole = table_of(), table_of()
     table.loc[[3, 10], "m.good"] = np.inf
     table.loc[11, "m.good"] = np.nan
     score = score_of(evaluate(table), "m.good")
-    assert score.num_networks == 42
-    assert score.note == "infinite or missing for 3 of 45 networks"
+    assert (score.num_networks, score.num_ranked) == (42, 44)
+    assert score.note == "infinite for 2 of 45 networks; missing for 1 of 45 networks"
     expected = score_of(evaluate(whole.drop(index=[3, 10, 11])), "m.good")
     assert score.grouped_kfold_r2 == pytest.approx(expected.grouped_kfold_r2)
+    assert score.pearson == pytest.approx(expected.pearson)
+    known = table.drop(index=11).replace({"m.good": {np.inf: 1e9}})
+    assert score.kendall == pytest.approx(stats.kendalltau(known["m.good"], known["gap"]).statistic)
+    assert score.spearman == pytest.approx(stats.spearmanr(known["m.good"], known["gap"]).statistic)
     assert score_of(evaluate(table), "m.poor").num_networks == 45
 
 

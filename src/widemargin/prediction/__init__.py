@@ -8,13 +8,19 @@ from widemargin.prediction.ablations import (
     features_of,
     varied_hyperparameters,
 )
-from widemargin.prediction.evaluation import Evaluation, MeasureScore, evaluate
+from widemargin.prediction.correlations import Correlation, kendall, pearson, spearman
+from widemargin.prediction.evaluation import Evaluation, evaluate
 from widemargin.prediction.gap_predictor import GapPredictor
+from widemargin.prediction.granulated_kendall import GranulatedKendall, granulated_kendall
 from widemargin.prediction.intervals import LEVEL, Interval, Resamples, r2_interval, resamples_of
+from widemargin.prediction.measure_scores import MeasureScore
+from widemargin.prediction.mutual_information import ConditionalMutualInformation, conditional_mutual_information
+from widemargin.prediction.permutation_test import benjamini_hochberg, holm, permutation_p_values
 from widemargin.prediction.predictor_file import load_predictor, save_predictor
 from widemargin.prediction.rank_correlations import RankCorrelation, kendall, spearman
 from widemargin.prediction.ranking import RankedNetwork, Ranking, rank, rank_margins
 from widemargin.prediction.scores import adjusted_r2, kfold_r2, left_out_predictions, mean_squared_error, r2
+from widemargin.prediction.sign_error import SignError, robust_sign_error
 from widemargin.prediction.signature_predictor import signature_predictor
 from widemargin.prediction.subsets import SUBSETS, has_learned, nearly_equal_accuracy, subsets_of
 
@@ -23,8 +29,11 @@ __all__ = [
     "LEVEL",
     "SUBSETS",
     "Ablation",
+    "ConditionalMutualInformation",
+    "Correlation",
     "Evaluation",
     "GapPredictor",
+    "GranulatedKendall",
     "Interval",
     "MeasureScore",
     "RankCorrelation",
@@ -32,22 +41,30 @@ __all__ = [
     "Ranking",
     "Resamples",
     "Score",
+    "SignError",
     "ablation_scores",
     "adjusted_r2",
+    "benjamini_hochberg",
+    "conditional_mutual_information",
     "evaluate",
     "features_of",
+    "granulated_kendall",
     "has_learned",
+    "holm",
     "kendall",
     "kfold_r2",
     "left_out_predictions",
     "load_predictor",
     "mean_squared_error",
     "nearly_equal_accuracy",
+    "pearson",
+    "permutation_p_values",
     "r2",
     "r2_interval",
     "rank",
     "rank_margins",
     "resamples_of",
+    "robust_sign_error",
     "save_predictor",
     "signature_predictor",
     "spearman",

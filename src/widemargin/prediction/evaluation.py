@@ -1,69 +1,23 @@
 """How far each measure of a table tracks the gap by itself: of any table, from wherever it comes."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from widemargin.errors import InvalidInputError
-from widemargin.prediction.gap_predictor import GapPredictor
-from widemargin.prediction.intervals import Interval, resamples_of
-from widemargin.prediction.rank_correlations import kendall, spearman
-from widemargin.prediction.regression import regression_scores
+from widemargin.prediction.columns import FEWEST_NETWORKS, configuring, finite_gaps, matching, numbers, test_sizes
+from widemargin.prediction.grid import grid_of
+from widemargin.prediction.intervals import FEWEST_CONFIGURATIONS
+from widemargin.prediction.measure_scores import NOTABLE, MeasureScore, Setting, measure_scores, share_tied
 
-__all__ = ["Evaluation", "MeasureScore", "evaluate"]
+__all__ = ["Evaluation", "evaluate"]
 
-HYPERPARAMETERS, MEASURES = "hp.*", "m.*"
-FEWEST_NETWORKS = 3
+MEASURES = "m.*"
 CONSTANT = "the same for all networks"
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureScore:
-    """How far one measure tracks the gap; intervals are over configurations, at 95 %, None where there is none.
-
-    Attributes:
-        name: The measure's column.
-        num_networks: How many networks the scores rest on.
-        r2: Of the line fitted through all networks.
-        adjusted_r2: … less what one feature explains by chance.
-        adjusted_r2_interval: As :func:`widemargin.prediction.r2_interval` draws it.
-        mse: Mean squared error of that line [squared gap].
-        kfold_r2: Of lines fitted to other networks.
-        kfold_r2_error: Its standard error over the choice of folds.
-        kfold_r2_interval: As ``adjusted_r2_interval``.
-        grouped_kfold_r2: Of lines fitted to networks of other configurations.
-        grouped_kfold_r2_error: Its standard error over the choice of folds.
-        grouped_kfold_r2_interval: As ``adjusted_r2_interval``.
-        spearman: Rank correlation ρ with the gap.
-        spearman_interval: Its interval.
-        kendall: Rank correlation τ-b with the gap.
-        kendall_interval: Its interval.
-        note: Which networks are missing, and why scores are.
-    """
-
-    name: str
-    num_networks: int
-    r2: float | None = None
-    adjusted_r2: float | None = None
-    adjusted_r2_interval: Interval | None = None
-    mse: float | None = None
-    kfold_r2: float | None = None
-    kfold_r2_error: float | None = None
-    kfold_r2_interval: Interval | None = None
-    grouped_kfold_r2: float | None = None
-    grouped_kfold_r2_error: float | None = None
-    grouped_kfold_r2_interval: Interval | None = None
-    spearman: float | None = None
-    spearman_interval: Interval | None = None
-    kendall: float | None = None
-    kendall_interval: Interval | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +32,7 @@ class Evaluation:
         num_configurations: How many configurations the networks belong to.
         scores: Of each measure, the best on left-out configurations first.
         left_out: Columns without scores, and why.
+        notes: What to know of the table before believing its scores.
     """
 
     gap: str
@@ -87,6 +42,7 @@ class Evaluation:
     num_configurations: int
     scores: tuple[MeasureScore, ...]
     left_out: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything by name."""
@@ -99,24 +55,36 @@ def evaluate(
     gap: str = "gap",
     hyperparameters: Sequence[str] | None = None,
     measures: Sequence[str] = (MEASURES,),
+    signs: Mapping[str, int] | None = None,
+    num_test: int | None = None,
     num_resamples: int = 1000,
+    num_permutations: int = 9999,
     seed: int = 0,
 ) -> Evaluation:
     """Return how far each measure, by itself, tracks the gap.
 
-    A measure's scores rest on the networks for which it is finite. Networks with equal hyperparameters are repeats of
-    one configuration; a hyperparameter whose name ends in ``seed`` tells none apart.
+    Networks with equal hyperparameters are repeats of one configuration; a hyperparameter whose name ends in ``seed``
+    tells none apart. A network whose value is missing is left out of that measure's scores. An infinite value says
+    something, though: "larger than all others", or a bound that holds nothing. Scores of order (ρ, τ, granulated τ,
+    conditional mutual information, sign error, p) take it at its word, so that no measure looks better by
+    being infinite where it fails; R² and r have no use for it and leave it out. The note counts both.
 
     Args:
         table: One row a network.
         gap: Column of the generalization gap.
         hyperparameters: Columns or glob patterns; default: ``hp.*``, where there are any.
         measures: Columns or glob patterns.
+        signs: By name, 1 for a measure that should rise with the gap, −1 for one that should fall; default: as τ has
+            it. Only the sign error asks.
+        num_test: How many test examples each gap rests on, for the sign error; default: the column ``num_test``, and
+            without it infinitely many.
         num_resamples: How often configurations are drawn for the intervals.
+        num_permutations: How often gaps are permuted for the p-values.
         seed: Seed of these draws.
 
     Raises:
-        InvalidInputError: A column that is not there, a gap that is no number, or fewer than three networks with one.
+        InvalidInputError: A column that is not there, a gap that is no number, fewer than three networks with one,
+            or a number or sign out of range.
 
     Example:
         >>> import numpy as np
@@ -128,54 +96,33 @@ def evaluate(
         ('m.norm', 1.0, {'m.depth': 'the same for all networks'})
     """
     columns = [str(column) for column in table.columns]
-    if gap not in columns:
-        raise InvalidInputError(f"the gap's column must be one of the table's, got {gap!r}. {_close(gap, columns)}")
-    if not pd.api.types.is_numeric_dtype(table[gap]):
-        raise InvalidInputError(f"the gap must be numbers, but column {gap!r} holds type {table[gap].dtype}.")
-    configured = _matching(hyperparameters or [HYPERPARAMETERS], columns, is_needed=hyperparameters is not None)
-    measured = _matching(measures, columns)
-    has_gap = np.isfinite(table[gap].to_numpy(dtype=np.float64, na_value=np.nan))
-    if has_gap.sum() < FEWEST_NETWORKS:
-        raise InvalidInputError(
-            f"scores need at least {FEWEST_NETWORKS} networks with a finite gap, got {has_gap.sum()} of {len(table)}."
-        )
+    has_gap = finite_gaps(table, gap)
+    configured, measured = configuring(hyperparameters, columns), matching(measures, columns)
     networks = table[has_gap]
-    configurations = _configurations(networks, configured)
     left_out = {name: CONSTANT for name in configured if networks[name].nunique(dropna=False) == 1}
-    scores = []
-    for name in measured:
-        if name in configured:
-            continue
-        if reason := _why_left_out(networks, name, gap):
-            left_out[name] = reason
-        else:
-            scores.append(_score(networks, name, gap, configurations, num_resamples, seed))
+    reasons = {name: _why_left_out(networks, name, gap) for name in measured if name not in configured}
+    left_out |= {name: reason for name, reason in reasons.items() if reason}
+    scored = [name for name, reason in reasons.items() if not reason]
+    values = np.stack([numbers(networks, name) for name in scored]) if scored else np.zeros((0, len(networks)))
+    setting = Setting(
+        gap=numbers(networks, gap),
+        grid=grid_of(networks, configured),
+        num_test=test_sizes(networks, num_test),
+        num_resamples=num_resamples,
+        num_permutations=num_permutations,
+        seed=seed,
+    )
+    scores = measure_scores(scored, values, setting, signs or {})
     return Evaluation(
         gap=gap,
         hyperparameters=tuple(name for name in configured if name not in left_out),
         num_networks=len(networks),
         num_without_gap=len(table) - len(networks),
-        num_configurations=len(np.unique(configurations)),
+        num_configurations=len(setting.grid.codes),
         scores=tuple(sorted(scores, key=_left_out_r2, reverse=True)),
         left_out=left_out,
+        notes=_notes(setting),
     )
-
-
-def _score(
-    table: pd.DataFrame, name: str, gap: str, configurations: NDArray[np.int64], num_resamples: int, seed: int
-) -> MeasureScore:
-    values = _numbers(table, name)
-    known = np.isfinite(values)
-    values, gaps, groups = values[known], table[gap].to_numpy(dtype=np.float64)[known], configurations[known]
-    resamples = resamples_of(groups, num_resamples=num_resamples, seed=seed)
-    scaled = values[:, None] / np.abs(values).max()  # squares of large numbers overflow
-    scores = regression_scores(GapPredictor("identity"), scaled, gaps, groups, resamples)
-    for correlation in (spearman, kendall):
-        found = correlation(values, gaps, resamples)
-        scores |= {correlation.__name__: found.value, f"{correlation.__name__}_interval": found.interval}
-    missing = f"infinite or missing for {(~known).sum()} of {len(known)} networks" if not known.all() else ""
-    scores["note"] = "; ".join(filter(None, (missing, scores["note"])))
-    return MeasureScore(name, len(values), **scores)
 
 
 def _why_left_out(table: pd.DataFrame, name: str, gap: str) -> str:
@@ -183,38 +130,35 @@ def _why_left_out(table: pd.DataFrame, name: str, gap: str) -> str:
         return "the gap itself"
     if not pd.api.types.is_numeric_dtype(table[name]):
         return f"not a number: {table[name].dropna().iloc[0]!r}" if table[name].notna().any() else "always missing"
-    known = _numbers(table, name)
+    known = numbers(table, name)
     known = known[np.isfinite(known)]
     if len(known) < FEWEST_NETWORKS:
         return f"finite for only {len(known)} of {len(table)} networks"
     return CONSTANT if np.ptp(known) == 0 else ""
 
 
-def _numbers(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    return table[name].to_numpy(dtype=np.float64, na_value=np.nan)
-
-
-def _configurations(table: pd.DataFrame, hyperparameters: Sequence[str]) -> NDArray[np.int64]:
-    telling = [name for name in hyperparameters if name.rpartition(".")[2] != "seed"]
-    return np.asarray(table.groupby(telling, dropna=False).ngroup() if telling else range(len(table)), dtype=np.int64)
-
-
-def _matching(patterns: Sequence[str], columns: Sequence[str], *, is_needed: bool = True) -> list[str]:
-    """Return the columns that match any pattern, in their order."""
-    for pattern in patterns if is_needed else ():
-        if not any(column == pattern or fnmatchcase(column, pattern) for column in columns):
-            raise InvalidInputError(
-                f"{pattern!r} must name one of the table's columns or match some, and does not. "
-                f"{_close(pattern, columns)}"
-            )
-    return [
-        column for column in columns if any(column == pattern or fnmatchcase(column, pattern) for pattern in patterns)
-    ]
-
-
-def _close(name: str, columns: Sequence[str]) -> str:
-    close = get_close_matches(name, columns, cutoff=0.5) or list(columns[:5])
-    return f"Columns like it: {', '.join(close)}." if close else "The table has no columns."
+def _notes(setting: Setting) -> tuple[str, ...]:
+    """Return what to know of the table."""
+    values, repeats = setting.grid.values, np.bincount(setting.grid.which)
+    num_configurations, num_combinations = len(repeats), math.prod(map(len, values))
+    num_varied = sum(len(some) > 1 for some in values)
+    num_alone = sum(num == 1 for num in Counter(repeats.tolist()).values())
+    tied = share_tied(setting.gap)
+    notes = {
+        "no hyperparameter varies: no scores that compare networks by them": num_varied == 0,
+        f"{num_combinations - num_configurations} of {num_combinations} combinations of hyperparameters have no "
+        "network: granulated τ, conditional information and sign error rest on the others": num_varied > 0
+        and num_configurations < num_combinations,
+        f"fewer than {FEWEST_CONFIGURATIONS} configurations: no intervals": num_configurations
+        < FEWEST_CONFIGURATIONS,
+        f"{num_alone} configurations have a number of repeats that no other has: permutations leave their gaps in "
+        "place": num_alone > 0,
+        f"gaps are equal for {tied:.0%} of all pairs of networks": tied >= NOTABLE,
+        "number of test examples not known: in sign errors every difference of gaps counts": bool(
+            np.isinf(setting.num_test).any()
+        ),
+    }
+    return tuple(note for note, holds in notes.items() if holds)
 
 
 def _left_out_r2(score: MeasureScore) -> float:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from widemargin.errors import InvalidInputError
 
-__all__ = ["FEWEST_CONFIGURATIONS", "LEVEL", "Interval", "Resamples", "r2_interval", "resamples_of"]
+__all__ = ["FEWEST_CONFIGURATIONS", "LEVEL", "Interval", "Resamples", "r2_interval", "ratio", "resamples_of"]
 
 Doubles = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -32,6 +32,11 @@ class Resamples:
     which: Int[NDArray[np.int64], " networks"]
     counts: Float[Doubles, "resamples configurations"]
 
+    @property
+    def all_and_drawn(self) -> Float[Doubles, "all_and_drawn configurations"]:
+        """How often each configuration counts: once, in the networks as they are, before those that were drawn."""
+        return np.vstack([np.ones(self.counts.shape[1]), self.counts])
+
     def sums(self, values: Float[Doubles, " networks"]) -> Float[Doubles, " resamples"]:
         """Return the sum of one value a network in each resample."""
         summed: Doubles = self.counts @ np.bincount(self.which, weights=values)
@@ -44,6 +49,10 @@ class Resamples:
             return None
         low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return float(low), float(high)
+
+    def value_and_interval(self, scores: Float[Doubles, " all_and_drawn"]) -> tuple[float | None, Interval | None]:
+        """Return the first score, that of the networks as they are, and the interval of the others; None for NaN."""
+        return float(scores[0]) if np.isfinite(scores[0]) else None, self.interval(scores[1:])
 
 
 def resamples_of(configurations: ArrayLike, *, num_resamples: int = 1000, seed: int = 0) -> Resamples:
@@ -65,6 +74,11 @@ def resamples_of(configurations: ArrayLike, *, num_resamples: int = 1000, seed: 
     if num:
         counts += np.random.default_rng(seed).multinomial(num, np.full(num, 1 / num), size=num_resamples)
     return Resamples(which.astype(np.int64), counts)
+
+
+def ratio(numerator: Float[Doubles, "*scores"], denominator: Float[Doubles, "*scores"]) -> Float[Doubles, "*scores"]:
+    """Return numerator / denominator, and NaN, a score that does not exist, where the denominator is not positive."""
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
 
 
 def r2_interval(

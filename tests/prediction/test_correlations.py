@@ -1,4 +1,4 @@
-"""Rank correlations against scipy, on the networks and on copies of them."""
+"""Correlations against scipy, on the networks and on copies of them."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from widemargin.prediction import resamples_of
-from widemargin.prediction.rank_correlations import kendall, spearman
+from widemargin.prediction.correlations import kendall, pearson, spearman
 
-ORACLES = {spearman: stats.spearmanr, kendall: stats.kendalltau}
+ORACLES = {pearson: stats.pearsonr, spearman: stats.spearmanr, kendall: stats.kendalltau}
+OF_RANKS = pytest.mark.parametrize("correlation", [spearman, kendall])
 both = pytest.mark.parametrize("correlation", ORACLES)
 
 
@@ -39,7 +40,19 @@ def test_intervals_are_those_of_scipy_on_whole_configurations_copied(correlation
     assert correlation(measure, gap, resamples).interval == pytest.approx(tuple(expected))
 
 
-@both
+@settings(deadline=None, derandomize=True, max_examples=15)
+@given(st.permutations(range(36)), st.floats(-200, 200), st.floats(-1e3, 1e3))
+def test_the_unit_of_pearsons_correlation_does_not_matter_and_order_neither(
+    order: list[int], exponent: float, origin: float
+) -> None:
+    measure, gap, configurations = drawn()
+    expected = pearson(measure, gap, resamples_of(configurations))
+    found = pearson(10**exponent * measure[order], gap[order] + origin, resamples_of(configurations[order]))
+    assert found.value == pytest.approx(expected.value)
+    assert found.interval == pytest.approx(expected.interval)
+
+
+@OF_RANKS
 @settings(deadline=None, derandomize=True, max_examples=15)
 @given(order=st.permutations(range(36)))
 def test_only_ranks_matter_and_order_does_not(correlation, order: list[int]) -> None:
@@ -78,3 +91,11 @@ def test_few_configurations_have_a_value_without_an_interval(correlation) -> Non
     found = correlation(*drawn(9)[:2], resamples_of(drawn(9)[2]))
     assert found.value is not None
     assert found.interval is None
+
+
+@OF_RANKS
+def test_infinities_are_the_greatest_and_least(correlation) -> None:
+    measure, gap, configurations = drawn()
+    infinite = np.where(measure == 0, -np.inf, np.where(measure == 8, np.inf, measure))
+    expected, found = (correlation(values, gap, resamples_of(configurations)) for values in (measure, infinite))
+    assert found == expected

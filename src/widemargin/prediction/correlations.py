@@ -1,4 +1,4 @@
-"""Rank correlations of a measure with the gap, with intervals over configurations."""
+"""Correlations of a measure with the gap, of values and of ranks, with intervals over configurations."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,16 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 
-from widemargin.prediction.intervals import Interval, Resamples
+from widemargin.prediction.intervals import Interval, Resamples, ratio
 
-__all__ = ["RankCorrelation", "kendall", "spearman"]
+__all__ = ["Correlation", "kendall", "pearson", "spearman"]
 
 Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class RankCorrelation:
-    """A rank correlation; None where all values of one side are the same.
+class Correlation:
+    """A correlation; None where all values of one side are the same.
 
     Attributes:
         value: From −1 to 1.
@@ -26,13 +26,42 @@ class RankCorrelation:
     interval: Interval | None
 
 
+def pearson(
+    measure: Float[Doubles, " networks"], gap: Float[Doubles, " networks"], resamples: Resamples
+) -> Correlation:
+    """Return Pearson's r, the correlation of the values themselves.
+
+    Args:
+        measure: One finite value a network, of any magnitude.
+        gap: The gaps.
+        resamples: Draws of configurations.
+
+    Example:
+        >>> import numpy as np
+        >>> from widemargin.prediction import resamples_of
+        >>> round(pearson(np.array([1.0, 2.0, 4.0]), np.array([0.1, 0.2, 0.4]), resamples_of(range(3))).value, 3)
+        1.0
+    """
+    x, y = (_scaled(values) for values in (measure, gap))
+    products = np.stack([np.ones_like(x), x, y, x * y, x**2, y**2])
+    configurations = np.stack([np.bincount(resamples.which, weights=row) for row in products])
+    num, x_sum, y_sum, xy_sum, xx_sum, yy_sum = configurations @ resamples.all_and_drawn.T
+    variances = (xx_sum - x_sum**2 / num) * (yy_sum - y_sum**2 / num)
+    rounding = 1e-24 * xx_sum[0] * yy_sum[0]
+    return Correlation(
+        *resamples.value_and_interval(
+            ratio(xy_sum - x_sum * y_sum / num, np.sqrt(np.where(variances > rounding, variances, 0)))
+        )
+    )
+
+
 def spearman(
     measure: Float[Doubles, " networks"], gap: Float[Doubles, " networks"], resamples: Resamples
-) -> RankCorrelation:
+) -> Correlation:
     """Return Spearman's ρ, the correlation of ranks; ties have the mean of theirs.
 
     Args:
-        measure: One value a network.
+        measure: One value a network; infinities are its greatest and least.
         gap: The gaps.
         resamples: Draws of configurations; ranks are taken anew in each.
 
@@ -43,15 +72,15 @@ def spearman(
         >>> spearman(values, values**3, resamples_of(values)).value
         1.0
     """
-    weights = _counts(resamples)[:, resamples.which]
+    weights = resamples.all_and_drawn[:, resamples.which]
     x, y = (_centered_ranks(values, weights) for values in (measure, gap))
     covariance, x_variance, y_variance = ((weights * product).sum(axis=1) for product in (x * y, x**2, y**2))
-    return _found(covariance, np.sqrt(x_variance * y_variance), resamples)
+    return Correlation(*resamples.value_and_interval(ratio(covariance, np.sqrt(x_variance * y_variance))))
 
 
 def kendall(
     measure: Float[Doubles, " networks"], gap: Float[Doubles, " networks"], resamples: Resamples
-) -> RankCorrelation:
+) -> Correlation:
     """Return Kendall's τ-b: concordant less discordant pairs, over the geometric mean of the pairs untied in either.
 
     The arguments are those of :func:`spearman`.
@@ -64,12 +93,16 @@ def kendall(
     """
     x, y = (np.sign(levels[:, None] - levels[None, :]) for levels in (_levels(measure), _levels(gap)))
     agreeing, untied_x, untied_y = (_pair_sums(signs, resamples) for signs in (x * y, x**2, y**2))
-    return _found(agreeing, np.sqrt(untied_x * untied_y), resamples)
+    return Correlation(*resamples.value_and_interval(ratio(agreeing, np.sqrt(untied_x * untied_y))))
 
 
-def _counts(resamples: Resamples) -> Doubles:
-    """Return the networks as they are, each configuration once, before those that were drawn."""
-    return np.vstack([np.ones(resamples.counts.shape[1]), resamples.counts])
+def _scaled(values: Doubles) -> Doubles:
+    """Return the deviations from the mean, of a magnitude whose squares are numbers; 0 where all values are equal."""
+    if np.ptp(values) == 0:
+        return np.zeros_like(values)
+    unit = values / np.abs(values).max()
+    deviations = unit - unit.mean()
+    return np.asarray(deviations / np.abs(deviations).max())
 
 
 def _levels(values: Doubles) -> NDArray[np.int64]:
@@ -90,11 +123,5 @@ def _pair_sums(values: Shaped[NDArray[np.int64], "networks networks"], resamples
     """Return the sum over all pairs of networks in each resample, from sums over pairs of configurations."""
     members = np.eye(resamples.counts.shape[1])[resamples.which]
     between = members.T @ values @ members
-    counts = _counts(resamples)
+    counts = resamples.all_and_drawn
     return np.asarray((counts @ between * counts).sum(axis=1))
-
-
-def _found(numerator: Doubles, denominator: Doubles, resamples: Resamples) -> RankCorrelation:
-    exists = denominator > 0
-    value, *drawn = np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=exists)
-    return RankCorrelation(float(value) if exists[0] else None, resamples.interval(np.array(drawn)))
