@@ -7,7 +7,13 @@ if TYPE_CHECKING:
     from widemargin.curvature import hessian_trace, spectral_density, top_eigenvalues
     from widemargin.landscape import basin_radii, basin_volume, loss_along, loss_surface
     from widemargin.margins import MarginDistribution, margin_distribution
-    from widemargin.prediction import GapPredictor, rank
+    from widemargin.prediction import (
+        GapPredictor,
+        conditional_mutual_information,
+        granulated_kendall,
+        rank,
+        robust_sign_error,
+    )
     from widemargin.results import Estimate
     from widemargin.trained_model import TrainedModel
     from widemargin.training import poisoned_loss, train_stack
@@ -21,12 +27,15 @@ __all__ = [
     "TrainedModel",
     "basin_radii",
     "basin_volume",
+    "conditional_mutual_information",
+    "granulated_kendall",
     "hessian_trace",
     "loss_along",
     "loss_surface",
     "margin_distribution",
     "poisoned_loss",
     "rank",
+    "robust_sign_error",
     "spectral_density",
     "top_eigenvalues",
     "train_stack",
@@ -39,12 +48,15 @@ _HOMES = {
     "TrainedModel": "widemargin.trained_model",
     "basin_radii": "widemargin.landscape",
     "basin_volume": "widemargin.landscape",
+    "conditional_mutual_information": "widemargin.prediction",
+    "granulated_kendall": "widemargin.prediction",
     "hessian_trace": "widemargin.curvature",
     "loss_along": "widemargin.landscape",
     "loss_surface": "widemargin.landscape",
     "margin_distribution": "widemargin.margins",
     "poisoned_loss": "widemargin.training",
     "rank": "widemargin.prediction",
+    "robust_sign_error": "widemargin.prediction",
     "spectral_density": "widemargin.curvature",
     "top_eigenvalues": "widemargin.curvature",
     "train_stack": "widemargin.training",

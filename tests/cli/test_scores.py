@@ -113,6 +113,84 @@ def test_prints_scores_with_intervals_and_what_was_left_out(widemargin: CommandL
     assert "left out (not a number: 'high'): m.word\n" in out
 
 
+@pytest.fixture
+def crossed(tmp_path: Path) -> pd.DataFrame:
+    """Somebody's grid of two hyperparameters, also as ``crossed.csv``."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"hp.lr": np.arange(24) % 4, "hp.depth": np.arange(24) // 8})
+    table["gap"] = 0.05 * table["hp.lr"] + 0.02 * rng.normal(size=24)
+    table["m.norm"], table["m.margin"] = table["gap"] + 0.05 * rng.normal(size=24), -table["gap"]
+    table.to_csv(tmp_path / "crossed.csv", index=False)
+    return table
+
+
+def test_the_leaderboard_is_readable_at_80_columns(
+    widemargin: CommandLine, crossed: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = widemargin("evaluate", "crossed.csv", "--all", "--by-hyperparameter")
+    assert code == 0
+    printed = out[: out.index("worst at ")]
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "…\n" not in printed  # nothing is cut off
+
+
+def test_the_leaderboard_shows_what_a_measure_knows_how_surely_and_where_it_breaks(
+    widemargin: CommandLine, crossed: pd.DataFrame
+) -> None:
+    out = widemargin("evaluate", "crossed.csv")[1]
+    score = evaluate(crossed).scores[1]
+    line = next(line.split() for line in out.splitlines() if line.strip().startswith("m.norm"))
+    assert line == [
+        "m.norm",
+        f"{score.grouped_kfold_r2:.3f}",
+        f"{score.kendall:.3f}",
+        f"{score.conditional_mutual_information.value:.2f}",
+        f"{score.sign_error.mean:.3f}",
+        f"{score.holm_p_value:.2g}",
+    ]
+    assert "number of test examples not known: in sign errors every difference of gaps counts\n" in out
+
+
+def test_the_other_scores_follow_where_all_are_asked_for(widemargin: CommandLine, crossed: pd.DataFrame) -> None:
+    out = widemargin("evaluate", "crossed.csv", "--all")[1]
+    score = evaluate(crossed).scores[1]
+    rows = [line.split() for line in out.splitlines() if line.strip().startswith("m.norm")]
+    numbers = (score.adjusted_r2, score.kfold_r2, score.pearson)
+    assert rows[1] == ["m.norm", "24", *(f"{number:.3f}" for number in numbers)]
+    numbers = (score.spearman, score.granulated_kendall.value, score.sign_error.percentile_90, score.sign_error.worst)
+    assert rows[2] == [
+        "m.norm",
+        *(f"{number:.3f}" for number in numbers),
+        f"{score.p_value:.2g}",
+        f"{score.false_discovery_rate:.2g}",
+    ]
+
+
+def test_the_breakdown_has_a_row_for_every_hyperparameter_that_changes_alone(
+    widemargin: CommandLine, crossed: pd.DataFrame
+) -> None:
+    out = widemargin("evaluate", "crossed.csv", "--by-hyperparameter", "--num-test", "5000")[1]
+    score = evaluate(crossed, num_test=5000).scores[1]
+    for name in ("hp.lr", "hp.depth"):
+        psi, error = score.granulated_kendall.per_hyperparameter[name], score.sign_error.per_hyperparameter[name]
+        numbers = (psi.value, error.mean, error.percentile_90, error.worst)
+        assert [name, *(f"{number:.3f}" for number in numbers)] in [line.split()[-5:] for line in out.splitlines()]
+    assert f"worst at {score.sign_error.worst_environment}: m.norm\n" in out
+    assert "number of test examples not known" not in out
+
+
+def test_options_for_single_measures_are_refused_where_regressions_are_scored(
+    widemargin: CommandLine, zoo: Zoo
+) -> None:
+    for options in (["--all"], ["--by-hyperparameter"], ["--num-test", "5"]):
+        assert widemargin("evaluate", zoo.folder, *options) == (
+            1,
+            "",
+            "error: --all, --by-hyperparameter and --num-test are for single measures: name them with --measures.\n",
+        )
+
+
 def test_columns_can_be_chosen_again_and_again(widemargin: CommandLine, foreign: pd.DataFrame) -> None:
     options = ("--gap", "gen_gap", "--hyperparameters", "hp.l*", "--measures", "m.n*", "--measures", "m.flat")
     answer = json.loads(widemargin("evaluate", "table.csv", *options, "--json")[1])
@@ -131,6 +209,7 @@ def test_seed_and_number_of_resamples_move_intervals_alone(widemargin: CommandLi
     for changed in (other, fewer):
         assert changed["kendall_interval"] != first["kendall_interval"]
         assert changed["kendall"] == first["kendall"]
+    assert score("--permutations", "9")["p_value"] == 0.1
 
 
 def test_single_features_of_a_zoo_are_measures_too(widemargin: CommandLine, zoo: Zoo) -> None:

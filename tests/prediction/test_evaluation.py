@@ -12,7 +12,18 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GroupKFold, KFold
 
 from widemargin.errors import InvalidInputError
-from widemargin.prediction import Evaluation, MeasureScore, evaluate, r2, r2_interval, resamples_of
+from widemargin.prediction import (
+    Evaluation,
+    MeasureScore,
+    conditional_mutual_information,
+    evaluate,
+    granulated_kendall,
+    permutation_p_values,
+    r2,
+    r2_interval,
+    resamples_of,
+    robust_sign_error,
+)
 
 
 def table_of(num_configurations: int = 15, repeats: int = 3) -> pd.DataFrame:
@@ -67,8 +78,98 @@ def test_scores_are_those_of_naive_regressions() -> None:
     assert found.kendall == pytest.approx(stats.kendalltau(X[:, 0], gap).statistic)
 
 
+def test_scores_by_hyperparameter_are_those_of_each_measure_alone() -> None:
+    table = table_of()
+    table.loc[4, "m.good"], table.loc[9, "m.poor"] = np.nan, np.inf
+    for score in evaluate(table, num_test=2000).scores:
+        assert score.granulated_kendall == granulated_kendall(table, score.name)
+        sign = 1 if score.kendall > 0 else -1
+        assert score.sign_error == robust_sign_error(table, score.name, sign=sign, num_test=2000)
+        directed = table.assign(**{score.name: sign * table[score.name]})
+        assert score.conditional_mutual_information == conditional_mutual_information(directed, score.name)
+
+
+def test_pearsons_correlation_is_that_of_finite_values() -> None:
+    table = table_of()
+    table.loc[4, "m.good"] = np.inf
+    known = table.drop(index=4)
+    expected = stats.pearsonr(known["m.good"], known["gap"]).statistic
+    assert score_of(evaluate(table), "m.good").pearson == pytest.approx(expected)
+
+
+def test_a_measure_is_judged_by_the_direction_of_tau_unless_another_is_expected() -> None:
+    table = table_of()
+    table["m.margin"] = -table["m.good"]
+    found = evaluate(table)
+    good, margin = score_of(found, "m.good"), score_of(found, "m.margin")
+    assert (good.sign_error.sign, margin.sign_error.sign) == (1, -1)
+    assert margin.sign_error.mean == pytest.approx(good.sign_error.mean)
+    assert margin.conditional_mutual_information == good.conditional_mutual_information
+    expected = score_of(evaluate(table, signs={"m.margin": 1}), "m.margin")
+    assert expected.sign_error.mean == pytest.approx(1 - good.sign_error.mean)
+
+
+def test_p_values_are_corrected_over_all_measures() -> None:
+    table = table_of()
+    found = {score.name: score for score in evaluate(table, num_permutations=199, seed=3).scores}
+    values = table[["m.good", "m.poor"]].to_numpy().T
+    good, poor = permutation_p_values(values, table["gap"].to_numpy(), numbered(table), num_permutations=199, seed=3)
+    assert (found["m.good"].p_value, found["m.poor"].p_value) == (good, poor)
+    assert good < 0.05 < poor
+    assert found["m.good"].holm_p_value == found["m.good"].false_discovery_rate == pytest.approx(2 * good)
+    assert found["m.poor"].holm_p_value == found["m.poor"].false_discovery_rate == pytest.approx(poor)
+
+
+def test_ties_of_a_measure_are_counted() -> None:
+    table = table_of().assign(**{"m.tied": [0.0] * 10 + list(range(35))})
+    assert score_of(evaluate(table), "m.tied").note == "equal for 6% of all pairs of networks"
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (
+            {"hp.lr": 1, "hp.norm": 1, "hp.depth": 1},
+            "no hyperparameter varies: no scores that compare networks by them",
+        ),
+        (
+            {},
+            "3 of 18 combinations of hyperparameters have no network: granulated τ, conditional information and sign "
+            "error rest on the others",
+        ),
+        ({"hp.depth": 1}, "fewer than 10 configurations: no intervals"),
+        (
+            {"hp.extra": [1] + [0] * 44},
+            "2 of 16 configurations have as many repeats as no other: permutations leave their gaps in place",
+        ),
+        ({"gap": [0.1, 0.1, 0.2] * 15}, "gaps are equal for 55% of all pairs of networks"),
+        ({"hp.lr": 0.1}, "number of test examples not known: in sign errors every difference of gaps counts"),
+    ],
+)
+def test_what_to_know_of_a_table_is_said(change: dict[str, object], note: str) -> None:
+    assert note in evaluate(table_of().assign(**change)).notes
+
+
+def test_of_a_complete_grid_nothing_needs_saying() -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"hp.lr": np.arange(24) % 4, "hp.depth": np.arange(24) // 8, "num_test": 100})
+    assert evaluate(table.assign(gap=rng.random(24), **{"m.norm": rng.random(24)})).notes == ()
+
+
+def test_a_table_without_measures_that_have_scores_has_none() -> None:
+    assert evaluate(table_of().assign(**{"m.good": 1.0, "m.poor": 1.0})).scores == ()
+
+
 def test_every_interval_holds_its_score() -> None:
     for score in evaluate(table_of()).scores:
+        told, error = score.conditional_mutual_information, score.sign_error
+        for value, interval in (
+            (score.granulated_kendall.value, score.granulated_kendall.interval),
+            (told.value, told.interval),
+            (error.mean, error.mean_interval),
+            (score.pearson, score.pearson_interval),
+        ):
+            assert interval[0] <= value <= interval[1]
         for name in ("adjusted_r2", "kfold_r2", "grouped_kfold_r2", "spearman", "kendall"):
             low, high = getattr(score, f"{name}_interval")
             assert low < getattr(score, name) < high

@@ -63,7 +63,8 @@ def test_interval_is_that_of_the_definition_on_whole_configurations_copied(incom
             for copy in range(counts[number])
         ]
         scores.append(min(naive(copies).values()))
-    assert found.interval == pytest.approx(tuple(np.quantile(scores, [0.025, 0.975])))
+    moved = np.array(scores) - np.median(scores) + found.value
+    assert found.interval == pytest.approx(tuple(np.quantile(np.maximum(moved, 0), [0.025, 0.975])))
 
 
 def test_a_case_by_hand() -> None:
@@ -119,3 +120,24 @@ def test_without_hyperparameters_or_different_gaps_there_is_no_score(incomplete:
     for table, names in ((incomplete, ["hp.seed"]), (incomplete.assign(gap=0.1), None)):
         found = conditional_mutual_information(table, "m.norm", hyperparameters=names)
         assert found == ConditionalMutualInformation(None, None, ())
+
+
+@pytest.mark.parametrize("strength", [0, 2])
+def test_intervals_hold_the_mean_score_of_such_zoos_about_as_often_as_they_say(strength: float) -> None:
+    rng, found = np.random.default_rng(0), []
+    grid = pd.DataFrame(
+        itertools.product(range(4), range(3), range(3), range(2)), columns=["lr", "depth", "x", "seed"]
+    )
+    number = np.arange(72) // 2
+    for _ in range(60):
+        known, unknown = rng.normal(size=(2, 36))[:, number]
+        table = grid.assign(
+            gap=0.3 * grid["lr"] + 0.5 * known + 0.3 * rng.normal(size=72),
+            norm=strength * known + unknown + 0.3 * rng.normal(size=72),
+        )
+        found.append(
+            conditional_mutual_information(table, "norm", hyperparameters=["lr", "depth", "x"], num_resamples=200)
+        )
+    mean = np.mean([score.value for score in found])
+    held = np.mean([score.interval[0] <= mean <= score.interval[1] for score in found])
+    assert held >= 0.88

@@ -1,14 +1,12 @@
 """Commands about scores: a zoo's table, what its regressions reach, what anybody's measures reach, reports."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
+from widemargin.cli.leaderboard import cell, print_evaluation, print_notes, score_table
 from widemargin.cli.output import AsJson, print_json, status
 from widemargin.cli.targets import ZooFolder, existing_zoo
 from widemargin.errors import InvalidInputError, RunError
@@ -16,7 +14,7 @@ from widemargin.errors import InvalidInputError, RunError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from widemargin.prediction import Evaluation, Interval, MeasureScore, Score
+    from widemargin.prediction import Score
 
 __all__ = ["evaluate", "print_scores", "report", "zoo_table"]
 
@@ -61,7 +59,16 @@ def evaluate(
     measures: Annotated[
         list[str] | None, typer.Option(help="Columns or glob patterns, each to be scored by itself. Default: m.*")
     ] = None,
+    num_test: Annotated[
+        int | None,
+        typer.Option(min=1, help="Test examples behind each gap, for sign errors. Default: the column num_test."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Print every score of each measure.")] = False,
+    by_hyperparameter: Annotated[
+        bool, typer.Option("--by-hyperparameter", help="Print what happens where one hyperparameter changes.")
+    ] = False,
     resamples: Annotated[int, typer.Option(min=1, help="How often configurations are drawn for intervals.")] = 1000,
+    permutations: Annotated[int, typer.Option(min=1, help="How often gaps are permuted for p-values.")] = 9999,
     seed: Annotated[int, typer.Option(min=0, help="Seed of these draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -72,6 +79,10 @@ def evaluate(
 
     table = _table(target)
     if is_zoo_table(table) and gap in (None, "gap") and hyperparameters is None and measures is None:
+        if everything or by_hyperparameter or num_test is not None:
+            raise InvalidInputError(
+                "--all, --by-hyperparameter and --num-test are for single measures: name them with --measures."
+            )
         with status("fitting …"):
             scores = ablation_scores(table, num_resamples=resamples, seed=seed)
         _print_ablations(table, scores, as_json)
@@ -82,13 +93,15 @@ def evaluate(
             gap=gap or "gap",
             hyperparameters=hyperparameters,
             measures=measures or ("m.*",),
+            num_test=num_test,
             num_resamples=resamples,
+            num_permutations=permutations,
             seed=seed,
         )
     if as_json:
         print_json(evaluation.as_dict())
     else:
-        _print_evaluation(evaluation)
+        print_evaluation(evaluation, everything=everything, by_hyperparameter=by_hyperparameter)
 
 
 def report(
@@ -150,79 +163,23 @@ def print_scores(scores: "list[Score]") -> None:
     if first.train_accuracy_range is not None:
         least, greatest = first.train_accuracy_range
         which += f", train accuracy {least:.3f} to {greatest:.3f}"
-    rows = _score_table(
+    rows = score_table(
         f"R² on {first.subset} ({which})",
         "p: features · adj.: adjusted, on the networks fitted · k-fold: left out · grouped: with their "
         "repeats · same data: beyond the data setting · below: 95 % interval over configurations · *: baseline "
         "without hidden margins",
         ("p", "adj.", "k-fold", "grouped", "same data"),
+        first=("regression on",),
     )
     for score in scores:
         rows.add_row(
             score.name + (" *" if score.is_baseline else ""),
             str(score.num_features),
-            _cell(score.adjusted_r2, score.adjusted_r2_interval),
-            _cell(score.kfold_r2, score.kfold_r2_interval),
-            _cell(score.grouped_kfold_r2, score.grouped_kfold_r2_interval),
-            _cell(score.same_data_r2),
+            cell(score.adjusted_r2, score.adjusted_r2_interval),
+            cell(score.kfold_r2, score.kfold_r2_interval),
+            cell(score.grouped_kfold_r2, score.grouped_kfold_r2_interval),
+            cell(score.same_data_r2),
         )
     Console(markup=False).print(rows)
-    _print_notes(scores)
+    print_notes(scores)
     print()
-
-
-def _print_evaluation(evaluation: "Evaluation") -> None:
-    rows = _score_table(
-        f"{evaluation.gap}: {len(evaluation.scores)} measures on {evaluation.num_networks} networks of "
-        f"{evaluation.num_configurations} configurations",
-        "n: networks with a value · adj., k-fold, grouped: R² of a line, adjusted, on left-out networks, on left-out "
-        "configurations · ρ, τ: rank correlations, Spearman and Kendall · below: 95 % interval over configurations",
-        ("n", "adj.", "k-fold", "grouped", "ρ", "τ"),
-    )
-    for score in evaluation.scores:
-        rows.add_row(
-            score.name,
-            str(score.num_networks),
-            _cell(score.adjusted_r2, score.adjusted_r2_interval),
-            _cell(score.kfold_r2, score.kfold_r2_interval),
-            _cell(score.grouped_kfold_r2, score.grouped_kfold_r2_interval),
-            _cell(score.spearman, score.spearman_interval),
-            _cell(score.kendall, score.kendall_interval),
-        )
-    Console(markup=False).print(rows)
-    _print_notes(evaluation.scores)
-    if evaluation.num_without_gap:
-        print(f"networks left out because their gap is missing or infinite: {evaluation.num_without_gap}")
-    for reason in dict.fromkeys(evaluation.left_out.values()):
-        names = [name for name, why in evaluation.left_out.items() if why == reason]
-        print(f"left out ({reason}): {', '.join(names)}")
-
-
-def _print_notes(scores: "Sequence[Score | MeasureScore]") -> None:
-    """Print every note once, with the regressions or measures that it is on."""
-    for note in dict.fromkeys(score.note for score in scores if score.note):
-        print(f"{note}: {'; '.join(score.name for score in scores if score.note == note)}")
-
-
-def _score_table(title: str, caption: str, columns: tuple[str, ...]) -> Table:
-    table = Table(
-        title=title,
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column("regression on", overflow="fold")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
-
-
-def _cell(value: float | None, interval: "Interval | None" = None) -> str:
-    """Return a score, and its interval in a line below."""
-    text = "–" if value is None else f"{value:.3f}"
-    if interval is None:
-        return text
-    low, high = (round(end, 2) + 0.0 for end in interval)  # no minus sign before 0
-    return f"{text}\n{low:.2f}…{high:.2f}"

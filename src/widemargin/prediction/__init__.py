@@ -17,7 +17,6 @@ from widemargin.prediction.measure_scores import MeasureScore
 from widemargin.prediction.mutual_information import ConditionalMutualInformation, conditional_mutual_information
 from widemargin.prediction.permutation_test import benjamini_hochberg, holm, permutation_p_values
 from widemargin.prediction.predictor_file import load_predictor, save_predictor
-from widemargin.prediction.rank_correlations import RankCorrelation, kendall, spearman
 from widemargin.prediction.ranking import RankedNetwork, Ranking, rank, rank_margins
 from widemargin.prediction.scores import adjusted_r2, kfold_r2, left_out_predictions, mean_squared_error, r2
 from widemargin.prediction.sign_error import SignError, robust_sign_error
@@ -36,7 +35,6 @@ __all__ = [
     "GranulatedKendall",
     "Interval",
     "MeasureScore",
-    "RankCorrelation",
     "RankedNetwork",
     "Ranking",
     "Resamples",

@@ -144,21 +144,26 @@ def _notes(setting: Setting) -> tuple[str, ...]:
     num_varied = sum(len(some) > 1 for some in values)
     num_alone = sum(num == 1 for num in Counter(repeats.tolist()).values())
     tied = share_tied(setting.gap)
-    notes = {
-        "no hyperparameter varies: no scores that compare networks by them": num_varied == 0,
-        f"{num_combinations - num_configurations} of {num_combinations} combinations of hyperparameters have no "
-        "network: granulated τ, conditional information and sign error rest on the others": num_varied > 0
-        and num_configurations < num_combinations,
-        f"fewer than {FEWEST_CONFIGURATIONS} configurations: no intervals": num_configurations
-        < FEWEST_CONFIGURATIONS,
-        f"{num_alone} configurations have a number of repeats that no other has: permutations leave their gaps in "
-        "place": num_alone > 0,
-        f"gaps are equal for {tied:.0%} of all pairs of networks": tied >= NOTABLE,
-        "number of test examples not known: in sign errors every difference of gaps counts": bool(
-            np.isinf(setting.num_test).any()
-        ),
-    }
-    return tuple(note for note, holds in notes.items() if holds)
+    notes = []
+    if num_varied == 0:
+        notes.append("no hyperparameter varies: no scores that compare networks by them")
+    elif num_configurations < num_combinations:
+        notes.append(
+            f"{num_combinations - num_configurations} of {num_combinations} combinations of hyperparameters have no "
+            "network: granulated τ, conditional information and sign error rest on the others"
+        )
+    if num_configurations < FEWEST_CONFIGURATIONS:
+        notes.append(f"fewer than {FEWEST_CONFIGURATIONS} configurations: no intervals")
+    if num_alone:
+        notes.append(
+            f"{num_alone} of {num_configurations} configurations have as many repeats as no other: permutations "
+            "leave their gaps in place"
+        )
+    if tied >= NOTABLE:
+        notes.append(f"gaps are equal for {tied:.0%} of all pairs of networks")
+    if num_varied and np.isinf(setting.num_test).any():
+        notes.append("number of test examples not known: in sign errors every difference of gaps counts")
+    return tuple(notes)
 
 
 def _left_out_r2(score: MeasureScore) -> float:

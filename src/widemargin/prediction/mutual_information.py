@@ -57,8 +57,11 @@ def conditional_mutual_information(
 
     A hyperparameter that is the same for all networks counts: with it, the other one stands alone. Cells
     without networks are left out, which is all that an incomplete grid changes; where there is one
-    hyperparameter only, it is taken alone. Resamples do not compare two copies of one configuration with each other.
-    Cells of few pairs tell much by chance: noise does not score 0, and intervals tend to lie above the score.
+    hyperparameter only, it is taken alone.
+
+    Cells of few networks tell much by chance, so noise does not score 0: compare measures on the same networks only.
+    Resamples, of fewer different configurations, score higher still: copies of a configuration are not compared
+    with each other, and the interval is that of the resamples moved so that their median is the score.
 
     Args:
         table: One row a network; those without a finite gap or with a missing measure are left out.
@@ -179,11 +182,10 @@ def _log_sum(num: Doubles) -> Doubles:
 def _least(
     shares: Float[Doubles, "conditions resamples"], names: Sequence[tuple[str, ...]], resamples: Resamples
 ) -> ConditionalMutualInformation:
-    exists = np.isfinite(shares)
-    least = np.where(exists, shares, np.inf).min(axis=0)
-    value, interval = resamples.value_and_interval(100 * np.maximum(least, 0))  # rounding
-    if value is None:
+    shares = np.where(np.isfinite(shares), shares, np.inf)
+    value, drawn = 100 * float(shares[:, 0].min()), 100 * shares[:, 1:].min(axis=0)
+    drawn = drawn[np.isfinite(drawn)]
+    if not (np.isfinite(value) and len(drawn)):
         return ConditionalMutualInformation()
-    return ConditionalMutualInformation(
-        value, interval, names[int(np.argmin(np.where(exists, shares, np.inf)[:, 0]))]
-    )
+    interval = resamples.interval(np.clip(drawn - np.median(drawn) + value, 0, 100))
+    return ConditionalMutualInformation(max(value, 0.0), interval, names[int(shares[:, 0].argmin())])  # rounding

@@ -232,8 +232,8 @@ def _origin_caveat(predictor: GapPredictor) -> str:
     if not num_sure or num_right is None:
         return told
     return (
-        f"{told} Of {num_sure} pairs left out of its fit that it gave {SURE:g} or more, {num_right / num_sure:.0%} were "
-        "in that order."
+        f"{told} Of {num_sure} pairs left out of its fit that it gave {SURE:g} or more, {num_right / num_sure:.0%} "
+        "were in that order."
     )
 
 
