@@ -109,16 +109,14 @@ def mixup_accuracy(quantities: Quantities) -> Estimate:
 
 
 def mixup_margin(quantities: Quantities) -> Estimate:
-    """Return the median signed normalized margin of means of two examples of one class, the mean over hidden layers.
-
-    The standard error is the mean of those of the layers, which their mean does not exceed.
+    """Return the median signed normalized margin of means of two examples of one class, at the first hidden layer.
 
     Raises:
         MeasureNotApplicableError: Inputs cannot be mixed, no class has two sampled examples, or there is no hidden
             layer with activations that vary.
 
-    Source: Natekar and Sharma 2020 (arXiv 2012.02775); the published solution takes the first layer and the mean of
-    five order statistics.
+    Source: Natekar and Sharma 2020 (arXiv 2012.02775); their published code takes the mean of five order statistics
+    for the median.
     """
     margins = quantities.mixup_margins
     hidden = hidden_layers(margins)
@@ -127,22 +125,24 @@ def mixup_margin(quantities: Quantities) -> Estimate:
     except InvalidInputError as error:
         raise MeasureNotApplicableError(str(error)) from error
     per_layer = {layer: finite_median(normalized[:, column], layer) for layer, column in hidden.items()}
+    first = next(iter(hidden))
     return Estimate(
-        float(np.mean(list(per_layer.values()))),
-        standard_error=float(np.mean([_median_error(normalized[:, column]) for column in hidden.values()])),
+        per_layer[first],
+        standard_error=_median_error(normalized[:, hidden[first]]),
         per_layer=per_layer,
         caveats=(*margins.caveats, *_of_sample(quantities)),
     )
 
 
 def davies_bouldin(quantities: Quantities) -> Estimate:
-    """Return the Davies–Bouldin index of the classes in feature space, the mean over hidden layers.
+    """Return the Davies–Bouldin index of the classes in feature space, at the first hidden layer.
 
     Raises:
         MeasureNotApplicableError: There is no hidden layer, the sample holds one class only, or two classes have the
             same mean.
 
-    Source: Natekar and Sharma 2020 (arXiv 2012.02775); the published solution takes one of the first layers.
+    Source: Natekar and Sharma 2020 (arXiv 2012.02775); their published code pools images and takes the mean over
+    other classes for the maximum.
     """
     features = quantities.features
     if not features.squared_distances:
@@ -150,7 +150,7 @@ def davies_bouldin(quantities: Quantities) -> Estimate:
     per_layer = {
         layer: davies_bouldin_index(squared, features.labels) for layer, squared in features.squared_distances.items()
     }
-    return Estimate(float(np.mean(list(per_layer.values()))), per_layer=per_layer, caveats=_of_sample(quantities))
+    return Estimate(next(iter(per_layer.values())), per_layer=per_layer, caveats=_of_sample(quantities))
 
 
 def davies_bouldin_mixup(quantities: Quantities) -> Estimate:

@@ -31,8 +31,8 @@ MARGIN_MEASURES: tuple[Measure, ...] = (
         formula="median over examples of f_y − max_{k≠y} f_k",
         idea="How far the score of the right class is ahead of the next. A network that is sure of most "
         "examples should change its mind less often on new ones.",
-        misleads="It grows with the scale of the logits alone: longer training or larger last weights raise it "
-        "without moving a single decision.",
+        misleads="It grows with the scale of the logits alone. Among networks that fit their training data to "
+        "different degrees it follows the training accuracy, and large margins go with large gaps.",
         reference="Jiang et al. 2019, arXiv 1810.00113, section 3",
         uses=("outputs",),
         is_scale_invariant=True,
@@ -76,8 +76,8 @@ MARGIN_MEASURES: tuple[Measure, ...] = (
         formula="median over examples of (f_y − f_j) / ‖∇ₓ(f_y − f_j)‖₂, j = argmax_{k≠y} f_k",
         idea="How far an example can move in input space before its class changes, to first order. A new "
         "example is to an old one what a small move is.",
-        misleads="Most directions in input space are noise that no example ever moves in; robust networks have "
-        "large margins here without smaller gaps.",
+        misleads="Most directions in input space are noise that no example ever moves in. Among networks of "
+        "different training accuracy it follows that.",
         reference="Jiang et al. 2019, arXiv 1810.00113, equation 3",
         uses=("margins",),
         is_scale_invariant=True,
@@ -168,8 +168,8 @@ MARGIN_MEASURES: tuple[Measure, ...] = (
         formula="share of pairs of one class y with argmax f((x + x′)/2) = y",
         idea="Whether the network gives the mean of two examples of a class that class too. What was learned "
         "by heart holds at the examples alone, what was understood between them as well.",
-        misleads="A network trained with mixup, or on classes that are no blend of their examples, is judged by "
-        "what it was told or what means nothing. It contains the training accuracy.",
+        misleads="A network that was trained with mixup is judged by what it was told. Among networks of different "
+        "training accuracy it follows that in part.",
         reference="Natekar and Sharma 2020, arXiv 2012.02775",
         uses=("mixup_margins",),
         is_scale_invariant=True,
@@ -180,10 +180,11 @@ MARGIN_MEASURES: tuple[Measure, ...] = (
         function=mixup_margin,
         sign=-1,
         unit="",
-        formula="mean over hidden layers of median of d / √ν at (x + x′)/2, x and x′ of one class",
+        formula="median of the normalized margin d / √ν at (x + x′)/2, x and x′ of one class, in the first hidden "
+        "layer",
         idea="The signed normalized margin between training examples rather than at them. It keeps to what "
         "mixup accuracy counts, but tells a narrow escape from a safe one.",
-        misleads="As mixup accuracy; and the median hides how bad the misclassified half is.",
+        misleads="As for mixup accuracy; and a median hides how bad the misclassified half is.",
         reference="Natekar and Sharma 2020, arXiv 2012.02775",
         uses=("mixup_margins",),
         is_scale_invariant=True,
@@ -194,11 +195,12 @@ MARGIN_MEASURES: tuple[Measure, ...] = (
         function=davies_bouldin,
         sign=1,
         unit="",
-        formula="mean over classes i of max_{j≠i} (s_i + s_j) / ‖c_i − c_j‖₂, mean over hidden layers",
+        formula="mean over classes i of max_{j≠i} (s_i + s_j) / ‖c_i − c_j‖₂ in the first hidden layer, c_i "
+        "means, s_i mean distances from there",
         idea="How wide classes are in feature space for the distance between their means. Features that "
         "separate the classes into tight clusters leave the layers behind little to learn by heart.",
-        misleads="Wide layers and small samples raise it, because a class of few examples has an uncertain mean; a "
-        "network that learned wrong labels by heart may still separate them in its last layers.",
+        misleads="Wide layers and small samples raise it, because the mean of few examples is uncertain. In the "
+        "last layers it tells how well the training data is fitted, which large gaps need too.",
         reference="Natekar and Sharma 2020, arXiv 2012.02775; Davies and Bouldin 1979",
         uses=("features",),
         is_scale_invariant=True,
