@@ -135,7 +135,7 @@ def test_the_constrained_margin_is_the_median_distance_along_components_of_sciki
     num_components = int((chord - variances).argmax()) + 1
     seen = gradients @ fitted.components_[:num_components].T
     assert found.value == pytest.approx(np.median(scores / np.linalg.norm(seen, axis=1)), rel=1e-4)
-    assert found.caveats == (f"Along {num_components} principal components of 30 inputs.",)
+    assert found.caveats == (f"Principal components that count: {num_components}, of 30 inputs.",)
     assert found.standard_error is None
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from widemargin.errors import MeasureNotApplicableError
+from widemargin.errors import InvalidLabelsError, MeasureNotApplicableError
 from widemargin.measures.margin_measures import (
     input_margin,
     inverse_margin,
@@ -135,22 +135,21 @@ def test_normalized_margins_are_those_of_loops_over_hidden_layers(measure, quant
 
 
 class Words(nn.Module):
-    """Tokens with one layer that everything passes through, or none."""
+    """Tokens with two layers that everything passes through."""
 
-    def __init__(self, *, is_deep: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.words = nn.Embedding(9, 3)
-        self.inner = nn.Linear(3, 3) if is_deep else None
+        self.inner = nn.Linear(3, 3)
         self.head = nn.Linear(3, 3)
 
     def forward(self, words: Tensor) -> Tensor:
-        embedded = self.words(words).mean(dim=1)
-        logits: Tensor = self.head(embedded if self.inner is None else self.inner(embedded))
+        logits: Tensor = self.head(self.inner(self.words(words).mean(dim=1)))
         return logits
 
 
 def test_tokens_have_no_input_margin():
-    trained = TrainedModel(Words(is_deep=True), (torch.arange(24).view(8, 3) % 9, torch.arange(8) % 3))
+    trained = TrainedModel(Words(), (torch.arange(24).view(8, 3) % 9, torch.arange(8) % 3))
     with pytest.raises(MeasureNotApplicableError) as caught:
         input_margin(Quantities(trained))
     assert str(caught.value) == (
@@ -187,6 +186,20 @@ def test_a_network_without_any_layer_has_no_normalized_margin():
     trained = TrainedModel(Bare(), (torch.arange(24).view(8, 3) % 9, torch.arange(8) % 3))
     with pytest.raises(MeasureNotApplicableError, match="no layer found to take margins at"):
         normalized_margin(Quantities(trained))
+
+
+def test_layers_of_another_size_in_each_batch_have_no_normalized_margin():
+    batches = [(torch.arange(4 * steps).view(4, steps) % 9, torch.arange(4) % 3) for steps in (3, 5)]
+    model = Words()
+    model.margin_layers = ("words",)
+    with pytest.raises(MeasureNotApplicableError, match=r"must have the shape \[4, 3, 3\] in every batch"):
+        normalized_margin(Quantities(TrainedModel(model, batches)))
+
+
+def test_labels_out_of_range_are_no_property_of_the_network():
+    inputs, labels = classifier().train_data
+    with pytest.raises(InvalidLabelsError, match="from 0 to below 3"):
+        normalized_margin(Quantities(TrainedModel(network(), (inputs, labels + 1))))
 
 
 def test_a_dead_layer_has_no_normalized_margin():

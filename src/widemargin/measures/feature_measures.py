@@ -86,7 +86,7 @@ def constrained_margin(quantities: Quantities) -> Estimate:
         value,
         standard_error=_median_error(distances) if quantities.sampled_share < 1 else None,
         caveats=(
-            f"Along {components.shape[1]} principal components of {len(features.inputs)} inputs.",
+            f"Principal components that count: {components.shape[1]}, of {len(features.inputs)} inputs.",
             *_of_sample(quantities),
         ),
     )
@@ -103,7 +103,7 @@ def mixup_accuracy(quantities: Quantities) -> Estimate:
     Source: Natekar and Sharma 2020 (arXiv 2012.02775), label-wise mixup.
     """
     margins = quantities.mixup_margins
-    accuracy = 1 - margins.num_misclassified / margins.num_examples
+    accuracy = float(np.mean(margins.output_margins > 0))
     error = math.sqrt(accuracy * (1 - accuracy) / (margins.num_examples / 2))
     return Estimate(accuracy, standard_error=error, caveats=_of_sample(quantities))
 

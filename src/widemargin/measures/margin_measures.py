@@ -6,7 +6,14 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from widemargin.errors import InvalidInputError, LayerNotFoundError, MeasureNotApplicableError, TooFewExamplesError
+from widemargin.errors import (
+    EmptyDataError,
+    InvalidInputError,
+    InvalidLabelsError,
+    InvalidLogitsError,
+    MeasureNotApplicableError,
+    TooFewExamplesError,
+)
 from widemargin.layers import INPUT
 from widemargin.margins import MarginDistribution, output_margins
 from widemargin.measures.quantities import Quantities
@@ -121,11 +128,13 @@ def layer_margins(quantities: Quantities) -> MarginDistribution:
     """Return the margins of the training data at all layers.
 
     Raises:
-        MeasureNotApplicableError: The network has no such layers.
+        MeasureNotApplicableError: The network has no such layers, or ones whose size depends on the batch.
     """
     try:
         return quantities.margins
-    except LayerNotFoundError as error:
+    except (EmptyDataError, InvalidLabelsError, InvalidLogitsError):
+        raise  # nothing can be measured
+    except InvalidInputError as error:
         raise MeasureNotApplicableError(str(error)) from error
 
 
