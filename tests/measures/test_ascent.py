@@ -1,0 +1,124 @@
+"""Gradient ascent against closed forms of linear losses and brute force on bowls."""
+
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from curvature.known_curvature import NETWORKS, bowl, rotated, trained_network
+from measures.sharpness_cases import classifier, linear
+from widemargin import TrainedModel
+from widemargin.errors import InvalidLogitsError, MeasureNotApplicableError
+from widemargin.measures.ascent import ascent, slope
+
+ONES = torch.ones(4, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_slope_is_that_of_the_mean_loss(name):
+    trained = trained_network(name)
+    found = slope(trained)
+    network = copy.deepcopy(trained.network).eval()
+    copied = TrainedModel(network, trained.train_data, loss=trained.loss, batch_size=5)
+    losses = [copied.losses(copied.logits(batch), labels) for batch, labels in copied.batches()]
+    loss = torch.cat(losses).mean()
+    loss.backward()
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in network.parameters()]
+    assert found.loss == pytest.approx(loss.item())
+    torch.testing.assert_close(found.gradient, torch.cat([g.flatten() for g in gradients]))
+
+
+def test_frozen_parameters_have_a_slope_too():
+    trained = classifier()
+    expected = slope(trained).gradient
+    trained.network.requires_grad_(False)
+    torch.testing.assert_close(slope(trained).gradient, expected)
+
+
+def test_a_linear_loss_rises_by_the_dual_norm():
+    trained = linear([2.0, -1.0], [[3.0, 1.0]])
+    start, unit = slope(trained), torch.tensor([1.0, 2.0, 1.0, 1.0], dtype=torch.float64)
+    assert start.loss == 5
+    boxed = ascent(trained, start, unit=unit, norm="max", radius=0.1, num_steps=3)
+    assert boxed == pytest.approx([5 + 0.1 * (3 + 2 * 1)] * 3)
+    round_ = ascent(trained, start, unit=unit, norm="euclidean", radius=0.1, num_steps=3)
+    assert round_ == pytest.approx([5 + 0.1 * math.hypot(3, 2)] * 3)
+
+
+def moved_bowl(values: list[float], at: list[float]) -> TrainedModel:
+    """A bowl with these curvatures and the network at these coordinates along them."""
+    trained = bowl(rotated(torch.tensor(values)))
+    directions = torch.linalg.eigh(trained.network.hessian).eigenvectors
+    trained.network.theta.data = directions @ torch.tensor(at, dtype=torch.float64)
+    return trained
+
+
+def test_a_bowl_is_climbed_to_its_highest_point_in_the_ball():
+    trained = moved_bowl([1.0, 6.0], [1.0, 0.02])
+    theta, H = trained.network.theta.data, trained.network.hessian
+    angles = torch.linspace(0, 2 * math.pi, 20_000, dtype=torch.float64)
+    circle = theta + 0.7 * torch.stack([angles.cos(), angles.sin()], dim=1)
+    highest = float(((circle @ H) * circle).sum(dim=1).max() / 2)
+    losses = ascent(trained, slope(trained), unit=ONES[:2], norm="euclidean", radius=0.7, num_steps=60)
+    assert losses[0] < 0.9 * highest  # the first step alone does not do it
+    assert max(losses) == pytest.approx(highest, rel=1e-6)
+
+
+def test_a_bowl_is_climbed_to_its_highest_corner_of_the_box():
+    trained = moved_bowl([0.2, 1.0, 6.0], [0.5, 0.1, -0.3])
+    theta, H = trained.network.theta.data, trained.network.hessian
+    corners = [theta + 0.7 * theta.new_tensor(signs) for signs in itertools.product([-1.0, 1.0], repeat=3)]
+    losses = ascent(trained, slope(trained), unit=ONES[:3], norm="max", radius=0.7, num_steps=40)
+    assert max(losses) == pytest.approx(max(float(corner @ H @ corner) / 2 for corner in corners))
+
+
+def test_parameters_without_a_unit_stay_fixed():
+    trained = linear([2.0, -1.0], [[3.0, 1.0]])
+    unit = torch.tensor([0.0, 1.0, 1.0, 1.0], dtype=torch.float64)
+    for norm in ("max", "euclidean"):
+        assert ascent(trained, slope(trained), unit=unit, norm=norm, radius=0.1, num_steps=1) == [pytest.approx(5.1)]
+
+
+class Plateau(nn.Module):
+    """The loss is min(θ, 1)."""
+
+    def __init__(self, theta: float) -> None:
+        super().__init__()
+        self.theta = nn.Parameter(torch.tensor([theta], dtype=torch.float64))
+
+    def forward(self, x):
+        return torch.stack([self.theta.clamp(max=1), 0 * self.theta], dim=1).expand(len(x), 2)
+
+
+def plateau(theta: float) -> TrainedModel:
+    data = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.long))
+    return TrainedModel(Plateau(theta), data, loss=lambda logits, labels: logits[:, 0])
+
+
+def test_it_stops_where_the_gradient_is_zero():
+    trained = plateau(0.5)
+    assert ascent(trained, slope(trained), unit=ONES[:1], norm="max", radius=2.0, num_steps=9) == [1.0]
+
+
+def test_a_gradient_of_zero_at_the_start_has_no_ascent():
+    trained = plateau(1.5)
+    with pytest.raises(MeasureNotApplicableError) as caught:
+        ascent(trained, slope(trained), unit=ONES[:1], norm="max", radius=2.0, num_steps=9)
+    assert str(caught.value) == "the gradient on the sample is 0, and gives no direction of ascent."
+
+
+def test_a_loss_that_is_not_finite_on_the_way_is_told():
+    trained = linear([2.0, -1.0], [[3.0, 1.0]])
+    roots = TrainedModel(trained.network, trained.train_data, loss=lambda logits, labels: -(logits[:, 0] ** 0.5))
+    with pytest.raises(MeasureNotApplicableError) as caught:
+        ascent(roots, slope(roots), unit=ONES, norm="euclidean", radius=10.0, num_steps=2)
+    assert str(caught.value) == "the loss is not finite all over the neighborhood."
+
+
+def test_a_diverged_network_is_refused():
+    trained = linear([math.nan, -1.0], [[3.0, 1.0]])
+    with pytest.raises(InvalidLogitsError, match="logits must be finite"):
+        slope(trained)
