@@ -1,7 +1,9 @@
 """Small networks with losses whose neighborhood is known, and classifiers that bear noise."""
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from widemargin import TrainedModel
 
@@ -12,6 +14,24 @@ def linear(weights: list[float], inputs: list[list[float]], *, batch_size: int =
     network.weight.data = torch.tensor([weights, [0.0] * len(weights)], dtype=torch.float64)
     data = (torch.tensor(inputs, dtype=torch.float64), torch.zeros(len(inputs), dtype=torch.long))
     return TrainedModel(network, data, loss=lambda logits, labels: logits[:, 0], batch_size=batch_size)
+
+
+class Curve(nn.Module):
+    """Logits (f(θ), 0) for every example."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], theta: float) -> None:
+        super().__init__()
+        self.theta = nn.Parameter(torch.tensor([theta], dtype=torch.float64))
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.function(self.theta), 0 * self.theta], dim=1).expand(len(x), 2)
+
+
+def curve(function: Callable[[Tensor], Tensor], theta: float) -> TrainedModel:
+    """The loss is a function of one parameter."""
+    data = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.long))
+    return TrainedModel(Curve(function, theta), data, loss=lambda logits, labels: logits[:, 0])
 
 
 def independent(weights: torch.Tensor, *, batch_size: int = 250) -> TrainedModel:

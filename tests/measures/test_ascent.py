@@ -6,12 +6,11 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from curvature.known_curvature import NETWORKS, bowl, rotated, trained_network
-from measures.sharpness_cases import classifier, linear
+from measures.sharpness_cases import classifier, curve, linear
 from widemargin import TrainedModel
-from widemargin.errors import InvalidLogitsError, MeasureNotApplicableError
+from widemargin.errors import InvalidInputError, InvalidLogitsError, MeasureNotApplicableError
 from widemargin.measures.ascent import ascent, slope
 
 ONES = torch.ones(4, dtype=torch.float64)
@@ -82,20 +81,8 @@ def test_parameters_without_a_unit_stay_fixed():
         assert ascent(trained, slope(trained), unit=unit, norm=norm, radius=0.1, num_steps=1) == [pytest.approx(5.1)]
 
 
-class Plateau(nn.Module):
-    """The loss is min(θ, 1)."""
-
-    def __init__(self, theta: float) -> None:
-        super().__init__()
-        self.theta = nn.Parameter(torch.tensor([theta], dtype=torch.float64))
-
-    def forward(self, x):
-        return torch.stack([self.theta.clamp(max=1), 0 * self.theta], dim=1).expand(len(x), 2)
-
-
 def plateau(theta: float) -> TrainedModel:
-    data = (torch.zeros(3, 1), torch.zeros(3, dtype=torch.long))
-    return TrainedModel(Plateau(theta), data, loss=lambda logits, labels: logits[:, 0])
+    return curve(lambda height: height.clamp(max=1), theta)
 
 
 def test_it_stops_where_the_gradient_is_zero():
@@ -116,6 +103,17 @@ def test_a_loss_that_is_not_finite_on_the_way_is_told():
     with pytest.raises(MeasureNotApplicableError) as caught:
         ascent(roots, slope(roots), unit=ONES, norm="euclidean", radius=10.0, num_steps=2)
     assert str(caught.value) == "the loss is not finite all over the neighborhood."
+
+
+def test_a_loss_without_a_finite_gradient_is_refused():
+    trained = linear([0.0, 0.0], [[3.0, 1.0]])
+    roots = TrainedModel(trained.network, trained.train_data, loss=lambda logits, labels: logits[:, 0] ** 0.5)
+    with pytest.raises(InvalidInputError) as caught:
+        slope(roots)
+    assert str(caught.value) == (
+        "the loss and its gradient must be finite, got NaN or infinity. Look for roots, norms and divisions at 0 in "
+        "the network and the loss, or measure in float64."
+    )
 
 
 def test_a_diverged_network_is_refused():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from measures.sharpness_cases import classifier, linear
+from measures.sharpness_cases import classifier, curve, linear
 from widemargin import TrainedModel
 from widemargin.measures.quantities import Quantities
 from widemargin.measures.sharpness import adaptive_sharpness, keskar_sharpness, sam_sharpness
@@ -29,6 +29,17 @@ def test_linear_losses_have_closed_forms():
     assert keskar_sharpness(quantities).value == pytest.approx(100 * (0.003 * 3 + 0.002 * 1) / 6)
     assert adaptive_sharpness(quantities).value == pytest.approx(0.5 * math.hypot(2 * 3, 1 * 1))
     assert sam_sharpness(quantities).value == pytest.approx(0.05 * math.hypot(3, 1))
+
+
+def test_the_highest_loss_on_the_way_counts():
+    quantities = Quantities(curve(torch.sin, 1.4))  # steps to 2.1, 1.925, 1.75, 1.575 and back to 1.4
+    assert adaptive_sharpness(quantities).value == pytest.approx(math.sin(1.575) - math.sin(1.4))
+
+
+def test_the_network_itself_counts_where_every_step_goes_down():
+    quantities = Quantities(curve(lambda theta: torch.sin(20 * theta) - 10 * theta, 0.99))
+    assert sam_sharpness(quantities).value < 0
+    assert adaptive_sharpness(quantities).value == 0
 
 
 def test_sam_is_a_step_along_the_gradient():

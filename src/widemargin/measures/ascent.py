@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from widemargin.errors import MeasureNotApplicableError
+from widemargin.errors import InvalidInputError, MeasureNotApplicableError
 from widemargin.parameters import ParameterSpace
 from widemargin.trained_model import TrainedModel, checked_logits
 
@@ -29,20 +29,40 @@ class Slope:
     gradient: Float[Tensor, " parameters"]
 
 
-def slope(trained: TrainedModel) -> Slope:
-    """Return loss and gradient at the network itself; one pass.
+def slope(trained: TrainedModel, at: Mapping[str, Tensor] | None = None) -> Slope:
+    """Return the mean training loss and its gradient; one pass.
+
+    Args:
+        trained: The network with its training data.
+        at: Where: parameters by name; default: the network's own.
 
     Raises:
         InvalidLogitsError: The network's output is no finite table of logits.
         InvalidLabelsError: Labels are out of range or not integers.
-        InvalidInputError: The loss is not one number per example, or the network has no parameters.
+        InvalidInputError: The loss is not one number per example, loss or gradient are not finite, or there is no
+            parameter.
         EmptyDataError: There is no training example.
     """
-    with trained.borrowed() as network, torch.no_grad():
+    with trained.borrowed() as network:
+        space = ParameterSpace.of(network)
+        point = dict(network.named_parameters()) if at is None else at
+        leaves = {name: point[name].detach().clone().requires_grad_() for name in space.names}
+        loss, num_examples = 0.0, 0
+        gradient = torch.zeros(space.num_parameters, dtype=torch.float64, device=trained.device)
         for batch, labels in trained.batches("train"):
-            checked_logits(trained.logits(batch), labels)
-            break
-        return _slope_at(trained, dict(network.named_parameters()))
+            with torch.enable_grad():
+                logits = checked_logits(trained.logits_at(leaves, batch), labels)
+                total = trained.losses(logits, labels).double().sum()
+                parts = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
+            loss += total.item()
+            gradient += space.flat(dict(zip(space.names, parts, strict=True)))
+            num_examples += len(labels)
+    if not (math.isfinite(loss) and bool(gradient.isfinite().all())):
+        raise InvalidInputError(
+            "the loss and its gradient must be finite, got NaN or infinity. Look for roots, norms and divisions at 0 "
+            "in the network and the loss, or measure in float64."
+        )
+    return Slope(loss / num_examples, gradient / num_examples)
 
 
 def ascent(
@@ -69,7 +89,7 @@ def ascent(
         num_steps: When to stop; sooner where the gradient is 0.
 
     Raises:
-        MeasureNotApplicableError: The gradient is 0 at the network itself, or a loss is not finite.
+        MeasureNotApplicableError: The gradient is 0 at the network itself, or a loss on the way is not finite.
     """
     space = ParameterSpace.of(trained.network)
     center = space.flat(trained.network).double()
@@ -86,25 +106,10 @@ def ascent(
             step = (step + length * slope_of_step.sign()).clamp(-radius, radius)
         else:
             step = step + length * slope_of_step / slope_of_step.norm()
-            step = step * min(1.0, radius / float(step.norm()))
-        with trained.borrowed():
-            here = _slope_at(trained, space.named(center + unit * step))
-        if not math.isfinite(here.loss):
-            raise MeasureNotApplicableError("the loss is not finite all over the neighborhood.")
+            step *= radius / step.norm().clamp(min=radius)
+        try:
+            here = slope(trained, space.named(center + unit * step))
+        except InvalidInputError as error:
+            raise MeasureNotApplicableError("the loss is not finite all over the neighborhood.") from error
         losses.append(here.loss)
     return losses
-
-
-def _slope_at(trained: TrainedModel, parameters: Mapping[str, Tensor]) -> Slope:
-    space = ParameterSpace.of(trained.network)
-    leaves = {name: parameters[name].detach().clone().requires_grad_() for name in space.names}
-    loss, num_examples = 0.0, 0
-    gradient = torch.zeros(space.num_parameters, dtype=torch.float64, device=trained.device)
-    for batch, labels in trained.batches("train"):
-        with torch.enable_grad():
-            total = trained.losses(trained.logits_at(leaves, batch), labels).double().sum()
-            parts = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
-        loss += total.item()
-        gradient += space.flat(dict(zip(space.names, parts, strict=True)))
-        num_examples += len(labels)
-    return Slope(loss / num_examples, gradient / num_examples)

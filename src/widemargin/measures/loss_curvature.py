@@ -43,7 +43,7 @@ def filter_normalized_top_hessian_eigenvalue(quantities: Quantities) -> Estimate
 
     Source: Huang et al. 2019 (arXiv 1906.03291); filters as in Li et al. 2018 (arXiv 1712.09913), section 4.
     """
-    _ = quantities.filters
+    _ = quantities.filters  # raises where there are none
     return _top_eigenvalue(quantities, "filter")
 
 
@@ -69,7 +69,7 @@ def filter_normalized_hessian_trace(quantities: Quantities) -> Estimate:
 
     Source: as for :func:`filter_normalized_top_hessian_eigenvalue` and :func:`hessian_trace`.
     """
-    _ = quantities.filters
+    _ = quantities.filters  # raises where there are none
     return curvature.hessian_trace(
         quantities.sample, num_probes=NUM_PROBES, normalization="filter", seed=quantities.seed
     )

@@ -292,13 +292,13 @@ class Quantities:
         """The same in units of each parameter's own magnitude."""
         return noise_tolerance(self.sample, unit=self.parameters.abs(), seed=self.seed)
 
-    @quantity(sample=4, uses=["sample"])
+    @quantity(sample=5, uses=["sample"])
     def gradient_noise(self) -> GradientNoise:
         """Mean and spread of the gradients of single examples of the sample."""
         return gradient_noise(self.sample)
 
-    @quantity(sample=25, uses=["sample", "slope", "filters"])
+    @quantity(sample=30, uses=["sample", "slope", "filters"])
     def basin_radii(self) -> BasinRadii:
         """How far the loss on the sample stays low along random directions."""
-        _ = self.filters
+        _ = self.filters  # no basin in their units without them
         return radii_of_basin(self.sample, loss=self.slope.loss, seed=self.seed)
