@@ -9,18 +9,22 @@ from widemargin import errors
 
 def test_the_public_face_is_a_decision():
     assert widemargin.__all__ == [
+        "MEASURES",
         "Estimate",
         "GapPredictor",
         "MarginDistribution",
+        "Measure",
         "TrainedModel",
         "basin_radii",
         "basin_volume",
         "conditional_mutual_information",
+        "evaluate",
         "granulated_kendall",
         "hessian_trace",
         "loss_along",
         "loss_surface",
         "margin_distribution",
+        "measure_all",
         "poisoned_loss",
         "rank",
         "robust_sign_error",
@@ -29,7 +33,7 @@ def test_the_public_face_is_a_decision():
         "train_stack",
     ]
     for name in widemargin.__all__:
-        assert getattr(widemargin, name).__name__ == name
+        assert name.isupper() or getattr(widemargin, name).__name__ == name
         assert name in dir(widemargin)
 
 

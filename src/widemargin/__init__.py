@@ -7,9 +7,11 @@ if TYPE_CHECKING:
     from widemargin.curvature import hessian_trace, spectral_density, top_eigenvalues
     from widemargin.landscape import basin_radii, basin_volume, loss_along, loss_surface
     from widemargin.margins import MarginDistribution, margin_distribution
+    from widemargin.measures import MEASURES, Measure, measure_all
     from widemargin.prediction import (
         GapPredictor,
         conditional_mutual_information,
+        evaluate,
         granulated_kendall,
         rank,
         robust_sign_error,
@@ -21,18 +23,22 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "MEASURES",
     "Estimate",
     "GapPredictor",
     "MarginDistribution",
+    "Measure",
     "TrainedModel",
     "basin_radii",
     "basin_volume",
     "conditional_mutual_information",
+    "evaluate",
     "granulated_kendall",
     "hessian_trace",
     "loss_along",
     "loss_surface",
     "margin_distribution",
+    "measure_all",
     "poisoned_loss",
     "rank",
     "robust_sign_error",
@@ -44,16 +50,20 @@ __all__ = [
 _HOMES = {
     "Estimate": "widemargin.results",
     "GapPredictor": "widemargin.prediction",
+    "MEASURES": "widemargin.measures",
     "MarginDistribution": "widemargin.margins",
+    "Measure": "widemargin.measures",
     "TrainedModel": "widemargin.trained_model",
     "basin_radii": "widemargin.landscape",
     "basin_volume": "widemargin.landscape",
     "conditional_mutual_information": "widemargin.prediction",
+    "evaluate": "widemargin.prediction",
     "granulated_kendall": "widemargin.prediction",
     "hessian_trace": "widemargin.curvature",
     "loss_along": "widemargin.landscape",
     "loss_surface": "widemargin.landscape",
     "margin_distribution": "widemargin.margins",
+    "measure_all": "widemargin.measures",
     "poisoned_loss": "widemargin.training",
     "rank": "widemargin.prediction",
     "robust_sign_error": "widemargin.prediction",

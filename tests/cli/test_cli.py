@@ -176,7 +176,7 @@ KEYS = {
 
 def test_measures_a_run(widemargin: CommandLine, zoo: Zoo) -> None:
     run = finished(zoo)
-    code, out, err = widemargin("measure", run.folder, "--json")
+    code, out, err = widemargin("measure", run.folder, "--measures", "none", "--json")
     assert (code, err) == (0, "")
     answer = json.loads(out)
     assert answer.keys() == KEYS | {"test_accuracy", "gap"}
@@ -198,7 +198,9 @@ def test_prints_a_row_for_each_layer(widemargin: CommandLine, zoo: Zoo) -> None:
 
 def test_measures_chosen_layers_in_a_chosen_norm(widemargin: CommandLine, zoo: Zoo) -> None:
     run = finished(zoo)
-    code, out, _ = widemargin("measure", run.folder, "--layers", "input, head", "--norm", "inf", "--json")
+    code, out, _ = widemargin(
+        "measure", run.folder, "--layers", "input, head", "--norm", "inf", "--measures", "none", "--json"
+    )
     assert code == 0
     answer = json.loads(out)
     expected = margin_distribution(load_trained(run), ["input", "head"], float("inf"))
@@ -209,7 +211,7 @@ def test_measures_chosen_layers_in_a_chosen_norm(widemargin: CommandLine, zoo: Z
 
 @pytest.mark.usefixtures("factories")
 def test_measures_a_network_of_a_factory(widemargin: CommandLine) -> None:
-    code, out, _ = widemargin("measure", "factories:Net", "--data", "factories:data", "--json")
+    code, out, _ = widemargin("measure", "factories:Net", "--data", "factories:data", "--measures", "none", "--json")
     assert code == 0
     answer = json.loads(out)
     assert answer.keys() == KEYS
@@ -230,7 +232,7 @@ def test_measures_a_network_of_a_factory_with_weights_on_a_named_data_set(
     )
     save_file(network.state_dict(), tmp_path / "net.safetensors")
     code, out, _ = widemargin(
-        "measure", "factories:Net", "--weights", "net.safetensors", "--data", "digits", "--json"
+        "measure", "factories:Net", "--weights", "net.safetensors", "--data", "digits", "--measures", "none", "--json"
     )
     assert code == 0
     answer = json.loads(out)
@@ -247,11 +249,13 @@ def test_measures_a_network_of_a_factory_with_weights_on_a_named_data_set(
 def test_measures_a_network_of_a_factory_on_arrays(
     widemargin: CommandLine, tmp_path: Path, labels: type[np.integer]
 ) -> None:
-    code, expected, _ = widemargin("measure", "factories:Net", "--data", "factories:data", "--json")
+    code, expected, _ = widemargin(
+        "measure", "factories:Net", "--data", "factories:data", "--measures", "none", "--json"
+    )
     assert code == 0
     data = sys.modules["factories"].data()
     np.savez(tmp_path / "data.npz", inputs=data[0].numpy(), labels=data[1].numpy().astype(labels))
-    code, out, _ = widemargin("measure", "factories:Net", "--data", "data.npz", "--json")
+    code, out, _ = widemargin("measure", "factories:Net", "--data", "data.npz", "--measures", "none", "--json")
     assert code == 0
     assert json.loads(out) == json.loads(expected)
 

@@ -14,6 +14,15 @@ from rich.table import Table
 
 from widemargin import __version__
 from widemargin.cli.landscape import basin, landscape, poison
+from widemargin.cli.measures import (
+    Budget,
+    Measures,
+    as_records,
+    print_measures,
+    seconds_of,
+    wanted_measures,
+)
+from widemargin.cli.measures import measures as measures_command
 from widemargin.cli.output import AsJson, print_json, status, steps_bar
 from widemargin.cli.ranking import predictor, rank
 from widemargin.cli.scores import evaluate, print_scores, report, zoo_table
@@ -26,6 +35,7 @@ from widemargin.cli.targets import (
     Target,
     Weights,
     one_sentence,
+    run_at,
     together,
     trained_target,
     wanted_layers,
@@ -51,6 +61,7 @@ app.add_typer(zoo_app, name="zoo")
 for command in (evaluate, predictor, rank, report, poison, landscape, basin):
     app.command()(command)
 zoo_app.command("table")(zoo_table)
+app.command("measures")(measures_command)
 
 INTERRUPTED = 130
 RESUMABLE = {"demo", "explain", "zoo"}
@@ -192,16 +203,23 @@ def measure(
     layers: Layers = "auto",
     norm: Annotated[float, typer.Option(help="The p of the norm that distances are measured in.")] = 2.0,
     device: Device = "auto",
+    measures: Measures = "all",
+    budget: Budget = "60s",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of samples, probes and perturbations.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the margin distribution of one trained network on its training data.
+    """Measure one trained network on its training data: its margin distribution, and every measure that fits.
 
-    Under torchrun --nproc-per-node N -m widemargin measure … the processes share the work.
+    Under torchrun --nproc-per-node N -m widemargin measure … the processes share the work on margins, and on no more.
     """
     from widemargin.margins import margin_distribution
-    from widemargin.measures import performance
+    from widemargin.measures import measure_all, performance
+    from widemargin.measures.measuring import records
+    from widemargin.processes import place
     from widemargin.zoo import Resources
 
+    names, seconds = wanted_measures(measures), seconds_of(budget)
+    wanted, frame = records(names), None
     with together() as is_first:
         trained = trained_target(target, weights, data)
         trained.network.to(Resources(device=device).torch_device)
@@ -209,6 +227,12 @@ def measure(
             distribution = margin_distribution(trained, wanted_layers(layers), norm)
             train = performance(trained)
             test = None if trained.test_data is None else performance(trained, "test")
+            if wanted and place()[1] == 1:
+                run = run_at(target) if weights is None else None
+                with status("measuring …"):
+                    frame = measure_all(
+                        trained, wanted, budget=seconds, history=None if run is None else run.history, seed=seed
+                    )
     answer: dict[str, Any] = {
         "target": target,
         "num_examples": distribution.num_examples,
@@ -224,12 +248,16 @@ def measure(
     }
     if test is not None:
         answer |= {"test_accuracy": test.accuracy, "gap": train.accuracy - test.accuracy}
+    if frame is not None:
+        answer |= {"measures": as_records(frame), "shared_seconds": frame.attrs["shared_seconds"]}
     if not is_first:
         return
     if as_json:
         print_json(answer)
-    else:
-        _print_margins(distribution, answer)
+        return
+    _print_margins(distribution, answer)
+    if frame is not None:
+        print_measures(frame)
 
 
 def _with_first_seed(name: str, seed: int) -> "Study":

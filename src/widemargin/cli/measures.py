@@ -35,7 +35,7 @@ def measures(
 ) -> None:
     """List the measures of the catalogue, or explain some of them: idea, formula, cost, when it misleads."""
     from widemargin.measures import MEASURES
-    from widemargin.measures.measure_all import records
+    from widemargin.measures.measuring import records
 
     wanted = records(names or None)
     if page is not None:
@@ -141,7 +141,7 @@ def _explain(measure: "Measure") -> None:
 
 
 def _facts(measure: "Measure") -> dict[str, Any]:
-    from widemargin.measures.measure_all import total_cost
+    from widemargin.measures.measuring import total_cost
 
     cost = total_cost(measure)
     parts = [

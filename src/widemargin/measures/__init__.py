@@ -4,7 +4,7 @@ from widemargin.measures.catalogue import MEASURES
 from widemargin.measures.convolution_spectra import convolution_singular_values, operator_norm
 from widemargin.measures.linear_maps import LinearMap, linear_maps
 from widemargin.measures.measure import Measure
-from widemargin.measures.measure_all import cost_in_passes, measure_all, total_cost
+from widemargin.measures.measuring import cost_in_passes, measure_all, total_cost
 from widemargin.measures.outputs import Performance, performance
 from widemargin.measures.quantities import Cost, Outputs, Quantities, quantity
 from widemargin.measures.spectra import PowerLaw, power_law

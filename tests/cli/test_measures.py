@@ -1,0 +1,93 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from widemargin.measures import MEASURES
+from widemargin.report import catalogue_page
+from widemargin.zoo import Study, Zoo, measured_values, train_zoo
+
+Ran = tuple[int, str, str]
+CommandLine = Callable[..., Ran]
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
+    """Two small networks on the digits. Not to be changed."""
+    base = {
+        "data": {"name": "digits", "num_train": 100},
+        "network": {"name": "mlp", "hidden": [12, 12, 12]},
+        "training": {"num_steps": 200, "batch_size": 20},
+    }
+    study = Study(name="two", base=base, grid={"training.lr": [0.003, 0.005]})
+    return train_zoo(study, tmp_path_factory.mktemp("measures"), jobs=1)
+
+
+def test_lists_every_measure_by_family(widemargin: CommandLine) -> None:
+    code, out, _ = widemargin("measures")
+    assert code == 0
+    assert all(name in out for name in MEASURES)
+    assert f"{len(MEASURES)} measures. What one of them is: widemargin measures NAME" in out
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_explains_a_measure(widemargin: CommandLine) -> None:
+    code, out, _ = widemargin("measures", "sam_sharpness")
+    measure = MEASURES["sam_sharpness"]
+    assert code == 0
+    words = " ".join(out.split())
+    assert all(text in words for text in (measure.idea, measure.misleads, measure.reference, "a sample of it"))
+
+
+def test_tells_machines_everything(widemargin: CommandLine) -> None:
+    told = json.loads(widemargin("measures", "--json")[1])
+    assert [each["name"] for each in told] == [*MEASURES]
+    assert told[0].keys() >= {"family", "sign", "unit", "formula", "idea", "misleads", "reference", "uses", "needs"}
+
+
+def test_writes_the_page(widemargin: CommandLine) -> None:
+    assert widemargin("measures", "--page", "deep/measures.md")[0] == 0
+    assert Path("deep/measures.md").read_text() == catalogue_page(MEASURES.values())
+
+
+def test_an_unknown_measure_is_one_sentence(widemargin: CommandLine) -> None:
+    code, out, err = widemargin("measures", "stable_rnk")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: 'stable_rnk' must be a measure of the catalogue. Like it: stable_rank")
+
+
+@pytest.mark.slow
+def test_measures_everything_of_a_run(widemargin: CommandLine, zoo: Zoo) -> None:
+    run = zoo.runs()[0]
+    code, out, _ = widemargin("measure", run.folder, "--budget", "none", "--json")
+    assert code == 0
+    told = {each["measure"]: each for each in json.loads(out)["measures"]}
+    assert [*told] == [*MEASURES]
+    assert told["mean_loss_while_training"]["status"] == "measured"
+    assert told["training_loss"]["value"] == pytest.approx(run.result["train_loss"], rel=1e-5)
+
+
+def test_prints_chosen_measures_and_why_others_do_not_apply(widemargin: CommandLine) -> None:
+    Path("own.py").write_text("import torch\ndef net():\n    return torch.nn.Linear(64, 10)\n")
+    Path("data.py").write_text("import torch\ndef train():\n    return torch.randn(30, 64), torch.arange(30) % 10\n")
+    names = "stable_rank,steps_to_loss"
+    code, out, _ = widemargin("measure", "own:net", "--data", "data:train", "--measures", names)
+    assert code == 0
+    assert "stable_rank" in out
+    assert "not applicable: steps_to_loss: the history of the training is needed, and is not known." in out
+    assert "What measures share" in out
+
+
+@pytest.mark.parametrize("budget", ["soon", "-1s", "0", "nan", "s"])
+def test_a_budget_is_a_time(widemargin: CommandLine, budget: str) -> None:
+    code, _, err = widemargin("measure", "own:net", "--budget", budget)
+    assert (code, err) == (1, f"error: --budget must be a time such as 60s, 5m or 1h, or none, got {budget!r}.\n")
+
+
+def test_measures_a_whole_zoo(widemargin: CommandLine, zoo: Zoo) -> None:
+    words = ("zoo", "measure", zoo.folder, "--measures", "stable_rank,output_margin", "--jobs", 1)
+    code, out, _ = widemargin(*words)
+    assert (code, out) == (0, f"2 networks measured now. What tracks the gap: widemargin evaluate {zoo.folder}\n")
+    assert all([*measured_values(zoo, run)] == ["stable_rank", "output_margin"] for run in zoo.runs())
+    assert widemargin(*words)[1].startswith("0 networks measured now.")
