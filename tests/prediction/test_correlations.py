@@ -99,3 +99,15 @@ def test_infinities_are_the_greatest_and_least(correlation) -> None:
     infinite = np.where(measure == 0, -np.inf, np.where(measure == 8, np.inf, measure))
     expected, found = (correlation(values, gap, resamples_of(configurations)) for values in (measure, infinite))
     assert found == expected
+
+
+def test_resamples_in_which_a_measure_does_not_vary_have_no_pearson_correlation() -> None:
+    gap, configurations = drawn()[1:]
+    measure = np.where(configurations == 0, 0.3, 0.1)
+    resamples = resamples_of(configurations, num_resamples=40)
+    scores = []
+    for counts in resamples.counts[resamples.counts[:, 0] > 0]:
+        rows = np.repeat(np.arange(len(gap)), counts[configurations].astype(int))
+        scores.append(stats.pearsonr(measure[rows], gap[rows]).statistic)
+    assert len(scores) < 40
+    assert pearson(measure, gap, resamples).interval == pytest.approx(tuple(np.quantile(scores, [0.025, 0.975])))
