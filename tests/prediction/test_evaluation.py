@@ -315,8 +315,11 @@ def test_a_published_table_of_380_networks_has_its_scores() -> None:
         "hp.batch_norm": "the same for all networks",
         "hp.dropout_prob": "the same for all networks",
     }
-    finite = np.isfinite(table["m.log_sum_of_fro_over_pos_margin"])
+    values = table["m.log_sum_of_fro_over_pos_margin"]
     best = score_of(found, "m.log_sum_of_fro_over_pos_margin")
-    assert (best.num_networks, best.note) == (finite.sum(), "infinite or missing for 17 of 380 networks")
-    oracle = stats.kendalltau(table["m.log_sum_of_fro_over_pos_margin"][finite], table["gen_gap"][finite])
+    assert (best.num_networks, best.num_ranked) == (np.isfinite(values).sum(), 380)
+    assert best.note == "infinite for 17 of 380 networks"
+    oracle = stats.kendalltau(values.replace(np.inf, 1e9), table["gen_gap"])
     assert best.kendall == pytest.approx(oracle.statistic)
+    assert best.granulated_kendall == granulated_kendall(table, best.name, gap="gen_gap", num_resamples=100)
+    assert set(best.sign_error.per_hyperparameter) == {"hp.lr", "hp.batch_size", "hp.model_depth"}

@@ -91,7 +91,7 @@ def _leaderboard(evaluation: "Evaluation") -> Table:
         "−1 to 1 · CMI: conditional mutual information, percent of what two hyperparameters leave open; noise is a "
         "little above 0 · error: sign error, how often the order of two gaps is misjudged (by the direction of τ) "
         f"where one hyperparameter changes; 0.5: chance · p: how probable such a |τ| is by chance for any of the "
-        f"measures (permutations, corrected by Holm) · {INTERVALS} · *: R² on fewer networks, see below",
+        f"measures (permutations, corrected by Holm) · {INTERVALS} · *: R² or all on fewer networks, see below",
         ("R²", "τ", "CMI", "error", "p"),
         first=("measure",),
     )
