@@ -104,7 +104,10 @@ def test_margins_and_slopes_are_those_of_all_examples_and_spreads_those_of_the_s
         assert found.per_layer[layer] == pytest.approx(np.median(scores) / spread.mean(), rel=1e-4)
         by_split.append(np.median(scores) / spread)
     assert found.standard_error == pytest.approx(np.mean(by_split, axis=0).std(ddof=1) / math.sqrt(10), rel=1e-4)
-    assert found.caveats == ("Measured on 12 of 30 training examples, drawn at random.",)
+    assert found.caveats == (
+        "The standard error is that of the random halves of classes, not of the sample.",
+        "Measured on 12 of 30 training examples, drawn at random.",
+    )
 
 
 def test_features_that_are_all_the_same_leave_no_k_variance_margin():

@@ -188,7 +188,10 @@ def _over_spread(
         float(np.mean(list(per_layer.values()))),
         standard_error=float(errors.std(ddof=1) / math.sqrt(len(errors))),
         per_layer=per_layer,
-        caveats=_of_sample(quantities),
+        caveats=(
+            "The standard error is that of the random halves of classes, not of the sample.",
+            *_of_sample(quantities),
+        ),
     )
 
 
