@@ -2,12 +2,15 @@
 
 import copy
 import math
+from contextlib import suppress
 
 import pytest
 import torch
 
+from curvature.known_curvature import NETWORKS, trained_network
 from measures.sharpness_cases import classifier
 from widemargin import TrainedModel
+from widemargin.errors import MeasureNotApplicableError
 from widemargin.measures.basins import BASIN_MEASURES
 from widemargin.measures.gradient_spread import GRADIENT_MEASURES
 from widemargin.measures.loss_curvature import CURVATURE_MEASURES
@@ -72,6 +75,24 @@ def test_the_network_comes_back_untouched(measure):
     assert all(parameter.grad is None for parameter in trained.network.parameters())
     for name, tensor in trained.network.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_any_network_has_a_finite_value_or_none(name):
+    quantities = Quantities(trained_network(name), num_sampled=9)
+    values = {}
+    for measure in MEASURES:
+        with suppress(MeasureNotApplicableError):
+            values[measure.name] = measure.function(quantities).value
+    assert all(map(math.isfinite, values.values()))
+    assert len(values) >= 10
+
+
+def test_the_family_takes_no_more_than_its_share():
+    shared = {name for measure in MEASURES for name in measure.uses}
+    quantities = vars(Quantities)
+    passes = sum(quantities[name].cost.sample for name in shared) + sum(m.cost.sample for m in MEASURES)
+    assert passes <= 250  # over the sample: 25 over ten times as many examples
 
 
 def test_names_are_those_of_the_functions_and_occur_once():

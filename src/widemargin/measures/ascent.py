@@ -90,6 +90,16 @@ def ascent(
 
     Raises:
         MeasureNotApplicableError: The gradient is 0 at the network itself, or a loss on the way is not finite.
+
+    Example:
+        >>> trained = TrainedModel(
+        ...     torch.nn.Linear(1, 2, bias=False).double(), (torch.tensor([[3.0]]), torch.tensor([0])),
+        ...     loss=lambda logits, labels: logits[:, 0],
+        ... )
+        >>> start, ones = slope(trained), torch.ones(2, dtype=torch.float64)
+        >>> (loss,) = ascent(trained, start, unit=ones, norm="max", radius=0.5, num_steps=1)
+        >>> round(loss - start.loss, 6)
+        1.5
     """
     space = ParameterSpace.of(trained.network)
     center = space.flat(trained.network).double()

@@ -18,6 +18,17 @@ def basin_radius(quantities: Quantities) -> Estimate:
         MeasureNotApplicableError: The loss leaves no room below 0.1, or the network has no filters.
 
     Source: Huang et al. 2019 (arXiv 1906.03291), section 5.
+
+    Example:
+        >>> import torch
+        >>> from widemargin import TrainedModel
+        >>> net = torch.nn.Linear(1, 2, bias=False)
+        >>> _ = net.weight.data.copy_(torch.tensor([[2.0], [0.0]]))
+        >>> trained = TrainedModel(
+        ...     net, (torch.ones(1, 1), torch.tensor([0])), loss=lambda logits, labels: 10 * (logits[:, 0] - 2) ** 2
+        ... )
+        >>> round(basin_radius(Quantities(trained)).value, 3)  # w moves by 0.1 of 2
+        0.05
     """
     return quantities.basin_radii.mean(CUTOFF)
 

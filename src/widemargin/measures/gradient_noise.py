@@ -37,6 +37,14 @@ def gradient_noise(trained: TrainedModel) -> GradientNoise:
         MeasureNotApplicableError: There is but one example, or a BatchNorm ties the examples of a batch together.
         InvalidLogitsError: The network's output is no finite table of logits.
         InvalidInputError: A loss or its gradient is not finite.
+
+    Example:
+        >>> trained = TrainedModel(
+        ...     torch.nn.Linear(1, 2, bias=False), (torch.tensor([[1.0], [3.0]]), torch.tensor([0, 0])),
+        ...     loss=lambda logits, labels: logits[:, 0],
+        ... )
+        >>> gradient_noise(trained)
+        GradientNoise(variance=2.0, squared_mean=4.0)
     """
     if any(isinstance(module, _BatchNorm) and module.running_mean is None for module in trained.network.modules()):
         raise MeasureNotApplicableError("a BatchNorm without running statistics leaves examples no own gradient.")

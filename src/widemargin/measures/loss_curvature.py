@@ -82,6 +82,16 @@ def fisher_rao_norm(quantities: Quantities) -> Estimate:
     biases that is the mean of ⟨∂loss/∂w, w⟩², the squared Fisher–Rao norm of the parameters.
 
     Source: Liang et al. 2019 (arXiv 1711.01530).
+
+    Example:
+        >>> from widemargin import TrainedModel
+        >>> net = torch.nn.Linear(2, 2, bias=False)
+        >>> _ = net.weight.data.copy_(torch.eye(2))
+        >>> trained = TrainedModel(
+        ...     net, (torch.tensor([[3.0, 4.0]]), torch.tensor([0])), loss=lambda logits, labels: logits.sum(dim=1)
+        ... )
+        >>> fisher_rao_norm(Quantities(trained)).value
+        49.0
     """
     outputs, shapes = quantities.outputs, quantities.space.shapes
     depth = sum(len(shape) >= 2 for shape in shapes)
@@ -138,7 +148,7 @@ CURVATURE_MEASURES: tuple[Measure, ...] = (
         misleads="Biases and the parameters of norms count as fixed. " + HIGH_LOSS,
         reference="Huang et al. 2019, arXiv 1906.03291; Li et al. 2018, arXiv 1712.09913, section 4",
         uses=("filters", "sample"),
-        cost=Cost(sample=30),
+        cost=Cost(sample=35),
         is_scale_invariant=True,
     ),
     Measure(

@@ -57,6 +57,15 @@ def pac_bayes_flatness(quantities: Quantities) -> Estimate:
         MeasureNotApplicableError: Accuracy does not fall by 0.1.
 
     Source: Jiang et al. 2019 (arXiv 1912.02178), appendix, equation 53.
+
+    Example:
+        >>> from widemargin import TrainedModel
+        >>> net = torch.nn.Linear(100, 1, bias=False)
+        >>> _ = torch.nn.init.constant_(net.weight, 0.1)
+        >>> trained = TrainedModel(net, (torch.eye(100), torch.ones(100).long()))
+        >>> flatness = pac_bayes_flatness(Quantities(trained))  # (the normal quantile 1.28 / 0.1)² = 164
+        >>> abs(flatness.value - 164) < 3 * flatness.standard_error
+        True
     """
     return _with_error_of(quantities.noise_tolerance, lambda sigma: sigma**-2)
 

@@ -54,6 +54,15 @@ def sam_sharpness(quantities: Quantities) -> Estimate:
         MeasureNotApplicableError: The gradient is 0, or the loss is not finite there.
 
     Source: Foret et al. 2021 (arXiv 2010.01412), section 2.
+
+    Example:
+        >>> from widemargin import TrainedModel
+        >>> net = torch.nn.Linear(2, 2, bias=False)
+        >>> trained = TrainedModel(
+        ...     net, (torch.tensor([[3.0, 4.0]]), torch.tensor([0])), loss=lambda logits, labels: logits[:, 0]
+        ... )
+        >>> round(sam_sharpness(Quantities(trained)).value, 5)
+        0.25
     """
     unit = torch.ones_like(quantities.parameters, dtype=torch.float64)
     return Estimate(_rise(quantities, unit, "euclidean", radius=SAM_RADIUS, num_steps=1))
