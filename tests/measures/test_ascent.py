@@ -11,7 +11,14 @@ from curvature.known_curvature import NETWORKS, bowl, rotated, trained_network
 from measures.sharpness_cases import classifier, curve, linear
 from widemargin import TrainedModel
 from widemargin.errors import InvalidInputError, InvalidLogitsError, MeasureNotApplicableError
-from widemargin.measures.ascent import ascent, slope
+from widemargin.measures import ascent as module
+from widemargin.measures.ascent import Slope, ascent
+
+
+def slope(trained: TrainedModel) -> Slope:
+    with trained.borrowed():
+        return module.slope(trained)
+
 
 ONES = torch.ones(4, dtype=torch.float64)
 

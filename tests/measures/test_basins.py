@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from curvature.known_curvature import bowl, rotated
-from measures.sharpness_cases import classifier
+from measures.sharpness_cases import classifier, curve
 from widemargin import TrainedModel
 from widemargin.errors import MeasureNotApplicableError
 from widemargin.measures.basins import basin_log10_volume, basin_radius
@@ -69,4 +68,4 @@ def test_a_loss_near_the_cutoff_leaves_no_basin(measure):
 
 def test_a_network_without_filters_has_no_basin_in_their_units():
     with pytest.raises(MeasureNotApplicableError, match="the network has no filter"):
-        basin_radius(Quantities(bowl(rotated(torch.ones(4)))))
+        basin_radius(Quantities(curve(torch.sin, 0.05)))

@@ -44,7 +44,8 @@ def test_any_network_has_that_of_a_loop_over_its_examples(name):
 
 
 def test_equal_examples_have_no_noise():
-    assert gradient_noise(linear([2.0], [[0.1]] * 7)).variance == pytest.approx(0, abs=1e-15)
+    variance = gradient_noise(linear([2.0], [[0.7]] * 7)).variance
+    assert 0 <= variance < 1e-15  # what rounding leaves of the difference is below 0
 
 
 def test_ignores_how_data_is_batched():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from curvature.known_curvature import bowl, dense, rotated
-from measures.sharpness_cases import classifier, linear
+from measures.sharpness_cases import classifier, curve, linear
 from widemargin import TrainedModel
 from widemargin.errors import MeasureNotApplicableError
 from widemargin.measures.loss_curvature import (
@@ -65,7 +65,7 @@ def test_a_top_eigenvalue_that_does_not_stand_out_says_how_near_it_came():
 @pytest.mark.parametrize("measure", [filter_normalized_hessian_trace, filter_normalized_top_hessian_eigenvalue])
 def test_a_network_without_filters_has_no_normalized_curvature(measure):
     with pytest.raises(MeasureNotApplicableError) as caught:
-        measure(Quantities(bowl(rotated(torch.ones(4)))))
+        measure(Quantities(curve(torch.sin, 0.05)))
     assert str(caught.value) == "the network has no filter, a weight of two dimensions or more, beside 0."
 
 

@@ -30,7 +30,7 @@ class Slope:
 
 
 def slope(trained: TrainedModel, at: Mapping[str, Tensor] | None = None) -> Slope:
-    """Return the mean training loss and its gradient; one pass.
+    """Return the mean training loss and its gradient; one pass. Call it while the network is borrowed.
 
     Args:
         trained: The network with its training data.
@@ -43,20 +43,19 @@ def slope(trained: TrainedModel, at: Mapping[str, Tensor] | None = None) -> Slop
             parameter.
         EmptyDataError: There is no training example.
     """
-    with trained.borrowed() as network:
-        space = ParameterSpace.of(network)
-        point = dict(network.named_parameters()) if at is None else at
-        leaves = {name: point[name].detach().clone().requires_grad_() for name in space.names}
-        loss, num_examples = 0.0, 0
-        gradient = torch.zeros(space.num_parameters, dtype=torch.float64, device=trained.device)
-        for batch, labels in trained.batches("train"):
-            with torch.enable_grad():
-                logits = checked_logits(trained.logits_at(leaves, batch), labels)
-                total = trained.losses(logits, labels).double().sum()
-                parts = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
-            loss += total.item()
-            gradient += space.flat(dict(zip(space.names, parts, strict=True)))
-            num_examples += len(labels)
+    space = ParameterSpace.of(trained.network)
+    point = dict(trained.network.named_parameters()) if at is None else at
+    leaves = {name: point[name].detach().clone().requires_grad_() for name in space.names}
+    loss, num_examples = 0.0, 0
+    gradient = torch.zeros(space.num_parameters, dtype=torch.float64, device=trained.device)
+    for batch, labels in trained.batches("train"):
+        with torch.enable_grad():
+            logits = checked_logits(trained.logits_at(leaves, batch), labels)
+            total = trained.losses(logits, labels).double().sum()
+            parts = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        loss += total.item()
+        gradient += space.flat(dict(zip(space.names, parts, strict=True)))
+        num_examples += len(labels)
     if not (math.isfinite(loss) and bool(gradient.isfinite().all())):
         raise InvalidInputError(
             "the loss and its gradient must be finite, got NaN or infinity. Look for roots, norms and divisions at 0 "
@@ -96,7 +95,9 @@ def ascent(
         ...     torch.nn.Linear(1, 2, bias=False).double(), (torch.tensor([[3.0]]), torch.tensor([0])),
         ...     loss=lambda logits, labels: logits[:, 0],
         ... )
-        >>> start, ones = slope(trained), torch.ones(2, dtype=torch.float64)
+        >>> ones = torch.ones(2, dtype=torch.float64)
+        >>> with trained.borrowed():
+        ...     start = slope(trained)
         >>> (loss,) = ascent(trained, start, unit=ones, norm="max", radius=0.5, num_steps=1)
         >>> round(loss - start.loss, 6)
         1.5
@@ -105,21 +106,22 @@ def ascent(
     center = space.flat(trained.network).double()
     step, here = torch.zeros_like(center), start
     losses: list[float] = []
-    for index in range(num_steps):
-        slope_of_step = unit * here.gradient
-        if not bool(slope_of_step.any()):
-            if losses:
-                break
-            raise MeasureNotApplicableError("the gradient on the sample is 0, and gives no direction of ascent.")
-        length = radius if index == 0 else LATER_STEP * radius
-        if norm == "max":
-            step = (step + length * slope_of_step.sign()).clamp(-radius, radius)
-        else:
-            step = step + length * slope_of_step / slope_of_step.norm()
-            step *= radius / step.norm().clamp(min=radius)
-        try:
-            here = slope(trained, space.named(center + unit * step))
-        except InvalidInputError as error:
-            raise MeasureNotApplicableError("the loss is not finite all over the neighborhood.") from error
-        losses.append(here.loss)
+    with trained.borrowed():
+        for index in range(num_steps):
+            slope_of_step = unit * here.gradient
+            if not bool(slope_of_step.any()):
+                if losses:
+                    break
+                raise MeasureNotApplicableError("the gradient on the sample is 0, and gives no direction of ascent.")
+            length = radius if index == 0 else LATER_STEP * radius
+            if norm == "max":
+                step = (step + length * slope_of_step.sign()).clamp(-radius, radius)
+            else:
+                step = step + length * slope_of_step / slope_of_step.norm()
+                step *= radius / step.norm().clamp(min=radius)
+            try:
+                here = slope(trained, space.named(center + unit * step))
+            except InvalidInputError as error:
+                raise MeasureNotApplicableError("the loss is not finite all over the neighborhood.") from error
+            losses.append(here.loss)
     return losses

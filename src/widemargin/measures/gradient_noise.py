@@ -51,11 +51,12 @@ def gradient_noise(trained: TrainedModel) -> GradientNoise:
     num_parameters = ParameterSpace.of(trained.network).num_parameters
     total = torch.zeros(num_parameters, dtype=torch.float64, device=trained.device)
     squares, num_examples = 0.0, 0
-    for one in _examples(trained):
-        gradient = slope(replace(trained, train_data=[one])).gradient
-        total += gradient
-        squares += float(gradient @ gradient)
-        num_examples += 1
+    with trained.borrowed():
+        for one in _examples(trained):
+            gradient = slope(replace(trained, train_data=[one])).gradient
+            total += gradient
+            squares += float(gradient @ gradient)
+            num_examples += 1
     if num_examples < 2:
         raise MeasureNotApplicableError("the gradients of two examples or more are needed, and there is one.")
     squared_mean = float(total @ total) / num_examples**2

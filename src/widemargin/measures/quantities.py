@@ -280,7 +280,8 @@ class Quantities:
     @quantity(sample=1, uses=["sample"])
     def slope(self) -> Slope:
         """Loss and gradient on the sample."""
-        return slope(self.sample)
+        with self.sample.borrowed():
+            return slope(self.sample)
 
     @quantity(sample=24, uses=["sample", "parameters"])
     def noise_tolerance(self) -> NoiseTolerance:
