@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from widemargin.prediction import evaluate
-from widemargin.zoo import Study, Zoo, read_table, train_zoo, zoo_table
+from widemargin.zoo import Study, Zoo, measure_zoo, read_table, train_zoo, zoo_table
 
 CommandLine = Callable[..., tuple[int, str, str]]
 
@@ -180,15 +181,24 @@ def test_the_breakdown_has_a_row_for_every_hyperparameter_that_changes_alone(
     assert "number of test examples not known" not in out
 
 
-def test_options_for_single_measures_are_refused_where_regressions_are_scored(
-    widemargin: CommandLine, zoo: Zoo
-) -> None:
-    for options in (["--all"], ["--by-hyperparameter"], ["--num-test", "5"]):
-        assert widemargin("evaluate", zoo.folder, *options) == (
-            1,
-            "",
-            "error: --all, --by-hyperparameter and --num-test are for single measures: name them with --measures.\n",
-        )
+def test_a_zoo_without_single_measures_says_how_to_take_them(widemargin: CommandLine, zoo: Zoo) -> None:
+    code, out, _ = widemargin("evaluate", zoo.folder, "--resamples", 20)
+    assert code == 0
+    assert out.endswith(f"To take all of them: widemargin zoo measure {zoo.folder}\n")
+
+
+def test_a_zoo_is_scored_by_its_single_measures_too(widemargin: CommandLine, zoo: Zoo, tmp_path: Path) -> None:
+    shutil.copytree(zoo.folder, tmp_path / "measured")
+    measure_zoo(Zoo(tmp_path / "measured"), ["stable_rank", "training_loss"], jobs=1)
+    words = ("evaluate", tmp_path / "measured", "--resamples", 20, "--permutations", 20)
+    code, out, _ = widemargin(*words, "--by-hyperparameter")
+    assert code == 0
+    assert "full signature, ridge" in out
+    assert "2 measures on" in out
+    told = json.loads(widemargin(*words, "--json")[1])
+    assert {score["name"] for score in told["measures"]["scores"]} == {"m.stable_rank", "m.training_loss"}
+    signs = {score["name"]: score["sign_error"]["sign"] for score in told["measures"]["scores"]}
+    assert signs == {"m.stable_rank": 1, "m.training_loss": -1}
 
 
 def test_columns_can_be_chosen_again_and_again(widemargin: CommandLine, foreign: pd.DataFrame) -> None:

@@ -89,8 +89,9 @@ def _leaderboard(evaluation: "Evaluation") -> Table:
         f"{evaluation.num_configurations} configurations",
         "R²: of a line, on left-out configurations; 0: no better than the mean gap · τ: Kendall's rank correlation, "
         "−1 to 1 · CMI: conditional mutual information, percent of what two hyperparameters leave open; noise is a "
-        "little above 0 · error: sign error, how often the order of two gaps is misjudged (by the direction of τ) "
-        f"where one hyperparameter changes; 0.5: chance · p: how probable such a |τ| is by chance for any of the "
+        "little above 0 · error: sign error, how often the order of two gaps is misjudged where one hyperparameter "
+        "changes, if the measure is taken in its expected direction (where none is known, in that of τ); 0.5: "
+        f"chance · p: how probable such a |τ| is by chance for any of the "
         f"measures (permutations, corrected by Holm) · {INTERVALS} · *: R² or all on fewer networks, see below",
         ("R²", "τ", "CMI", "error", "p"),
         first=("measure",),

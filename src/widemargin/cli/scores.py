@@ -1,7 +1,7 @@
 """Commands about scores: a zoo's table, what its regressions reach, what anybody's measures reach, reports."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -72,36 +72,43 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of these draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Score every regression of the gap on a zoo or its table, or each measure of any table; with 95 % intervals."""
+    """Score every regression of the gap on a zoo or its table, and each measure of any table; 95 % intervals."""
+    from widemargin.measures import MEASURES
     from widemargin.prediction import ablation_scores
     from widemargin.prediction import evaluate as evaluated
     from widemargin.zoo import is_zoo_table
 
     table = _table(target)
-    if is_zoo_table(table) and gap in (None, "gap") and hyperparameters is None and measures is None:
-        if everything or by_hyperparameter or num_test is not None:
-            raise InvalidInputError(
-                "--all, --by-hyperparameter and --num-test are for single measures: name them with --measures."
-            )
+    is_zoo = is_zoo_table(table) and gap in (None, "gap") and hyperparameters is None and measures is None
+    scores, evaluation = None, None
+    has_measures = any(str(column).startswith("m.") for column in table.columns)
+    if is_zoo:
         with status("fitting …"):
             scores = ablation_scores(table, num_resamples=resamples, seed=seed)
-        _print_ablations(table, scores, as_json)
-        return
-    with status("fitting …"):
-        evaluation = evaluated(
-            table,
-            gap=gap or "gap",
-            hyperparameters=hyperparameters,
-            measures=measures or ("m.*",),
-            num_test=num_test,
-            num_resamples=resamples,
-            num_permutations=permutations,
-            seed=seed,
-        )
+    if has_measures or not is_zoo:
+        signs = {f"m.{name}": measure.sign for name, measure in MEASURES.items()} if is_zoo else None
+        with status("scoring measures …"):
+            evaluation = evaluated(
+                table,
+                gap=gap or "gap",
+                hyperparameters=hyperparameters,
+                measures=measures or ("m.*",),
+                signs=signs,
+                num_test=num_test,
+                num_resamples=resamples,
+                num_permutations=permutations,
+                seed=seed,
+            )
     if as_json:
-        print_json(evaluation.as_dict())
-    else:
+        told = None if evaluation is None else evaluation.as_dict()
+        print_json(told if scores is None else {**_ablations(table, scores), "measures": told})
+        return
+    if scores is not None:
+        _print_ablations(table, scores)
+    if evaluation is not None:
         print_evaluation(evaluation, everything=everything, by_hyperparameter=by_hyperparameter)
+    else:
+        print(f"No single measure was taken of these networks. To take all of them: widemargin zoo measure {target}")
 
 
 def report(
@@ -144,15 +151,21 @@ def _table(target: str) -> "pd.DataFrame":
         raise RunError(f"{error} widemargin zoo verify {target} names all that is damaged.") from None
 
 
-def _print_ablations(table: "pd.DataFrame", scores: "list[Score]", as_json: bool) -> None:
-    left_out = table[table["why_left_out"] != ""]["why_left_out"].to_dict()
-    if as_json:
-        num_networks = len(table) - len(left_out)
-        print_json({"networks": num_networks, "left_out": left_out, "scores": [s.as_dict() for s in scores]})
-        return
+def _ablations(table: "pd.DataFrame", scores: "list[Score]") -> dict[str, Any]:
+    left_out = _left_out(table)
+    num_networks = len(table) - len(left_out)
+    return {"networks": num_networks, "left_out": left_out, "scores": [score.as_dict() for score in scores]}
+
+
+def _left_out(table: "pd.DataFrame") -> dict[str, str]:
+    why = table["why_left_out"]
+    return {str(key): str(reason) for key, reason in why[why != ""].items()}
+
+
+def _print_ablations(table: "pd.DataFrame", scores: "list[Score]") -> None:
     for subset in dict.fromkeys(score.subset for score in scores):
         print_scores([score for score in scores if score.subset == subset])
-    for key, reason in left_out.items():
+    for key, reason in _left_out(table).items():
         print(f"left out: {key}: {reason}")
 
 
