@@ -32,12 +32,12 @@ def test_linear_losses_have_closed_forms():
 
 
 def test_the_highest_loss_on_the_way_counts():
-    quantities = Quantities(curve(torch.sin, 1.4))  # steps to 2.1, 1.925, 1.75, 1.575 and back to 1.4
-    assert adaptive_sharpness(quantities).value == pytest.approx(math.sin(1.575) - math.sin(1.4))
+    quantities = Quantities(curve(lambda theta: torch.sin(24 * theta), 1.0))  # steps to 1.5, 0.5, 1.5, …
+    assert adaptive_sharpness(quantities).value == pytest.approx(math.sin(12) - math.sin(24))
 
 
 def test_the_network_itself_counts_where_every_step_goes_down():
-    quantities = Quantities(curve(lambda theta: torch.sin(20 * theta) - 10 * theta, 0.99))
+    quantities = Quantities(curve(lambda theta: torch.sin(14 * theta), 1.0))
     assert sam_sharpness(quantities).value < 0
     assert adaptive_sharpness(quantities).value == 0
 

@@ -17,8 +17,8 @@ __all__ = ["BallNorm", "Slope", "ascent", "slope"]
 
 BallNorm: TypeAlias = Literal["max", "euclidean"]
 
-LATER_STEP = 0.25
-"""Length of all steps but the first, which goes to the ball's surface, in units of the radius."""
+STEP = 2.0
+"""In units of the radius: any point of the ball is within reach of any other; a quarter rises far more slowly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +76,8 @@ def ascent(
     """Return the loss after each step of projected gradient ascent from the network; one pass each.
 
     A step from w to w + unit ∘ δ goes along the steepest δ of its norm: the signs of the gradient under ``"max"``,
-    the gradient itself under ``"euclidean"``. The first step goes all the way to ‖δ‖ = radius, later ones a quarter
-    of that, and back into the ball.
+    the gradient itself under ``"euclidean"``. It is twice the radius long, and what leads out of the ball is brought
+    back: the first step ends at ‖δ‖ = radius.
 
     Args:
         trained: The network with its training data.
@@ -107,18 +107,17 @@ def ascent(
     step, here = torch.zeros_like(center), start
     losses: list[float] = []
     with trained.borrowed():
-        for index in range(num_steps):
+        for _ in range(num_steps):
             slope_of_step = unit * here.gradient
             if not bool(slope_of_step.any()):
                 if losses:
                     break
                 raise MeasureNotApplicableError("the gradient on the sample is 0, and gives no direction of ascent.")
-            length = radius if index == 0 else LATER_STEP * radius
             if norm == "max":
-                step = (step + length * slope_of_step.sign()).clamp(-radius, radius)
+                step = (step + STEP * radius * slope_of_step.sign()).clamp(-radius, radius)
             else:
-                step = step + length * slope_of_step / slope_of_step.norm()
-                step *= radius / step.norm().clamp(min=radius)
+                step = step + STEP * radius * slope_of_step / slope_of_step.norm()
+                step *= radius / step.norm()  # which is no less than the radius
             try:
                 here = slope(trained, space.named(center + unit * step))
             except InvalidInputError as error:
