@@ -362,7 +362,7 @@ def test_scores_a_zoo(widemargin: CommandLine, zoo: Zoo) -> None:
     code, out, _ = widemargin("evaluate", zoo.folder, "--json")
     assert code == 0
     answer = json.loads(out)
-    assert answer.keys() == {"networks", "left_out", "scores"}
+    assert answer.keys() == {"networks", "left_out", "scores", "measures"}
     assert answer["networks"] == 8 - len(answer["left_out"])
     assert set(answer["left_out"].values()) >= {"its training diverged"}
     assert {"name", "subset", "adjusted_r2", "kfold_r2", "mse", "is_baseline"} <= answer["scores"][0].keys()
