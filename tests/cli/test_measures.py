@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from widemargin.measures import MEASURES
-from widemargin.report import catalogue_page
+from widemargin.report import catalog_page
 from widemargin.zoo import Study, Zoo, measured_values, train_zoo
 
 Ran = tuple[int, str, str]
@@ -48,7 +48,7 @@ def test_tells_machines_everything(widemargin: CommandLine) -> None:
 
 def test_writes_the_page(widemargin: CommandLine) -> None:
     assert widemargin("measures", "--page", "deep/measures.md")[0] == 0
-    assert Path("deep/measures.md").read_text() == catalogue_page(MEASURES.values())
+    assert Path("deep/measures.md").read_text() == catalog_page(MEASURES.values())
 
 
 def test_an_unknown_measure_is_one_sentence(widemargin: CommandLine) -> None:

@@ -39,10 +39,10 @@ def measures(
 
     wanted = records(names or None)
     if page is not None:
-        from widemargin.report import catalogue_page
+        from widemargin.report import catalog_page
 
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(catalogue_page(wanted))
+        page.write_text(catalog_page(wanted))
     if as_json:
         print_json([_facts(measure) for measure in wanted])
     elif names:

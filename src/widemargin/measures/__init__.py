@@ -1,6 +1,6 @@
 """Measures of a trained network that may relate to its generalization gap, and the catalogue of them."""
 
-from widemargin.measures.catalogue import MEASURES
+from widemargin.measures.catalog import MEASURES
 from widemargin.measures.convolution_spectra import convolution_singular_values, operator_norm
 from widemargin.measures.linear_maps import LinearMap, linear_maps
 from widemargin.measures.measure import Measure

@@ -16,7 +16,7 @@ from widemargin.errors import (
     InvalidLogitsError,
     WidemarginError,
 )
-from widemargin.measures.catalogue import MEASURES
+from widemargin.measures.catalog import MEASURES
 from widemargin.measures.measure import Measure
 from widemargin.measures.quantities import Cost, Quantities, Quantity
 from widemargin.trained_model import TrainedModel

@@ -1,6 +1,6 @@
 """Reports: what a zoo shows, and why training finds good minima, in one HTML file."""
 
-from widemargin.report.catalogue_page import catalogue_page
+from widemargin.report.catalog_page import catalog_page
 from widemargin.report.explanation import Explanation, explain
 from widemargin.report.findings import Findings, Portrait, zoo_findings
 from widemargin.report.report import write_explanation, write_report
@@ -10,7 +10,7 @@ __all__ = [
     "Explanation",
     "Findings",
     "Portrait",
-    "catalogue_page",
+    "catalog_page",
     "explain",
     "write_explanation",
     "write_report",

@@ -5,15 +5,15 @@ from itertools import groupby
 
 from widemargin.measures import Cost, Measure, total_cost
 
-__all__ = ["catalogue_page"]
+__all__ = ["catalog_page"]
 
 
-def catalogue_page(measures: Iterable[Measure]) -> str:
+def catalog_page(measures: Iterable[Measure]) -> str:
     """Return the catalogue as Markdown.
 
     Example:
         >>> from widemargin.measures import MEASURES
-        >>> catalogue_page(MEASURES.values()).splitlines()[0]
+        >>> catalog_page(MEASURES.values()).splitlines()[0]
         '# Every measure'
     """
     families = [
