@@ -69,10 +69,12 @@ def test_measures_everything_of_a_run(widemargin: CommandLine, zoo: Zoo) -> None
 
 
 def test_prints_chosen_measures_and_why_others_do_not_apply(widemargin: CommandLine) -> None:
-    Path("own.py").write_text("import torch\ndef net():\n    return torch.nn.Linear(64, 10)\n")
-    Path("data.py").write_text("import torch\ndef train():\n    return torch.randn(30, 64), torch.arange(30) % 10\n")
+    network = "net = torch.nn.Linear(64, 10)\ntorch.nn.init.eye_(net.weight)\ntorch.nn.init.zeros_(net.bias)\n"
+    Path("own_net.py").write_text(f"import torch\n{network}def made():\n    return net\n")
+    drawn = "x = torch.randn(30, 64, generator=torch.Generator().manual_seed(0))\n"
+    Path("own_data.py").write_text(f"import torch\n{drawn}def train():\n    return x, x[:, :10].argmax(1)\n")
     names = "stable_rank,steps_to_loss"
-    code, out, _ = widemargin("measure", "own:net", "--data", "data:train", "--measures", names)
+    code, out, _ = widemargin("measure", "own_net:made", "--data", "own_data:train", "--measures", names)
     assert code == 0
     assert "stable_rank" in out
     assert "not applicable: steps_to_loss: the history of the training is needed, and is not known." in out

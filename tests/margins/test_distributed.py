@@ -14,7 +14,9 @@ from widemargin import MarginDistribution, TrainedModel, margin_distribution
 from widemargin.networks import MLP
 
 SCRIPT = """
+import os
 import sys
+from pathlib import Path
 import torch
 import torch.distributed as dist
 from widemargin import TrainedModel, margin_distribution
@@ -33,9 +35,9 @@ if bad >= 0:
 try:
     margin_distribution(TrainedModel(model, (x, y), batch_size=batch_size)).save(f"{out}/{dist.get_rank()}.npz")
 except Exception as error:
-    open(f"{out}/{dist.get_rank()}.txt", "w").write(f"{type(error).__name__}: {error}")
-del model  # DistributedDataParallel holds the group, whose threads must have ended before the interpreter does
-dist.destroy_process_group()
+    Path(f"{out}/{dist.get_rank()}.txt").write_text(f"{type(error).__name__}: {error}")
+dist.barrier()
+os._exit(0)  # gloo's threads, which torch may leave running, abort a process that tears its interpreter down
 """
 
 
@@ -44,7 +46,10 @@ def under_torchrun(folder: Path, num_processes: int, num_examples: int, batch_si
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
     arguments = [folder / "script.py", folder, num_examples, batch_size, bad]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, *map(str, arguments)], check=True, env=environment, timeout=120, capture_output=True)
+    ended = subprocess.run(
+        [*command, *map(str, arguments)], check=False, env=environment, timeout=120, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.slow
@@ -90,7 +95,17 @@ def shuffled():
 
 def measured(folder: Path, launcher: list[str], data: str = "data") -> subprocess.CompletedProcess[str]:
     (folder / "factories.py").write_text(FACTORIES)
-    command = [sys.executable, "-m", *launcher, "widemargin", "measure", "factories:network", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        *launcher,
+        "widemargin",
+        "measure",
+        "factories:network",
+        "--json",
+        "--measures",
+        "none",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     options = {"cwd": folder, "env": environment, "timeout": 200, "capture_output": True, "text": True}
     return subprocess.run([*command, "--data", f"factories:{data}"], check=False, **options)

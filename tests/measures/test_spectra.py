@@ -45,7 +45,7 @@ def test_agrees_with_the_package_powerlaw(num: int, is_given: bool) -> None:
             verbose=False,
         )
     assert found.minimum == pytest.approx(reference.xmin)
-    assert found.exponent == pytest.approx(reference.alpha, rel=1e-6)
+    assert found.exponent == pytest.approx(reference.power_law.alpha, rel=1e-6)
 
 
 def test_ignores_the_unit_of_the_numbers() -> None:

@@ -119,7 +119,7 @@ def test_damage_on_a_store_is_named_and_removed(zoo: Zoo) -> None:
     weights = zoo.runs()[0].folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     found = damages(zoo)
-    assert any("weights.safetensors cannot be read" in damage.reason for damage in found)
+    assert any("weights.safetensors is not what was written" in damage.reason for damage in found)
     with pytest.raises(RunError, match=r"memory://bucket/zoo/runs/.*must be a safetensors file"):
         load_trained(zoo.runs()[0])
     assert remove_damaged(zoo, found) == 1
