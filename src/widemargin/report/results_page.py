@@ -141,10 +141,14 @@ def _last_name(source: str) -> str:
 def _reading(findings: Findings) -> list[str]:
     """Return what the numbers say, in paragraphs."""
     paper, ridge = findings.score("full signature, least squares"), findings.score("full signature, ridge")
+    fitted = (
+        f"are too many for an adjusted R² by least squares on {paper.num_networks} networks"
+        if paper.adjusted_r2 is None
+        else f"reach an adjusted R² of {_cell(paper.adjusted_r2, paper.adjusted_r2_interval)} by least squares"
+    )
     sentences = [
-        f"The log signature of {paper.num_features} numbers reaches an adjusted R² of "
-        f"{_cell(paper.adjusted_r2, paper.adjusted_r2_interval)} by least squares; on configurations left out it "
-        f"reaches {_left_out_text(paper)}, with ridge {_left_out_text(ridge)}."
+        f"The {paper.num_features} numbers of the log signature {fitted}; on configurations left out they reach "
+        f"{_left_out_text(paper)}, with ridge {_left_out_text(ridge)}."
     ]
     if reference := _paper_zoo(findings.usable):
         sentences.append(
