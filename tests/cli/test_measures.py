@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from widemargin.measures import MEASURES
@@ -79,6 +80,19 @@ def test_prints_chosen_measures_and_why_others_do_not_apply(widemargin: CommandL
     assert "stable_rank" in out
     assert "not applicable: steps_to_loss: the history of the training is needed, and is not known." in out
     assert "What measures share" in out
+
+
+def test_a_network_that_has_no_signature_is_measured_all_the_same(widemargin: CommandLine) -> None:
+    Path("own_raw.py").write_text("import torch\ndef made():\n    return torch.nn.Linear(4, 3)\n")
+    np.savez("three.npz", inputs=np.eye(3, 4, dtype=np.float32), labels=np.arange(3))
+    words = ("measure", "own_raw:made", "--data", "three.npz", "--measures", "stable_rank")
+    code, out, _ = widemargin(*words)
+    assert code == 0
+    assert "note: quartiles of margins at input need at least 4 correctly classified examples" in out
+    assert "stable_rank" in out
+    told = json.loads(widemargin(*words, "--json")[1])
+    assert told["signature"] == {}
+    assert told["measures"][0]["status"] == "measured"
 
 
 @pytest.mark.parametrize("budget", ["soon", "-1s", "0", "nan", "s"])

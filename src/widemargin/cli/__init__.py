@@ -41,7 +41,7 @@ from widemargin.cli.targets import (
     wanted_layers,
 )
 from widemargin.cli.zoo import Jobs, train_study, zoo_app
-from widemargin.errors import InvalidInputError, WidemarginError
+from widemargin.errors import InvalidInputError, TooFewExamplesError, WidemarginError
 
 if TYPE_CHECKING:
     from widemargin.margins import MarginDistribution
@@ -233,6 +233,11 @@ def measure(
                     frame = measure_all(
                         trained, wanted, budget=seconds, history=None if run is None else run.history, seed=seed
                     )
+    signature, caveats = {}, list(distribution.caveats)
+    try:
+        signature = distribution.signature()
+    except (InvalidInputError, TooFewExamplesError) as reason:
+        caveats.append(str(reason))
     answer: dict[str, Any] = {
         "target": target,
         "num_examples": distribution.num_examples,
@@ -242,9 +247,9 @@ def measure(
         "norm": "inf" if distribution.norm == float("inf") else distribution.norm,
         "layers": list(distribution.layers),
         "skipped": dict(distribution.skipped),
-        "caveats": list(distribution.caveats),
+        "caveats": caveats,
         "total_variation": dict(zip(distribution.layers, distribution.total_variation.tolist(), strict=True)),
-        "signature": distribution.signature(),
+        "signature": signature,
     }
     if test is not None:
         answer |= {"test_accuracy": test.accuracy, "gap": train.accuracy - test.accuracy}
@@ -329,12 +334,11 @@ def _print_margins(distribution: "MarginDistribution", answer: dict[str, Any]) -
     for column in ("TV", "lower fence", "Q1", "median", "Q3", "upper fence"):
         table.add_column(column, justify="right")
     for layer in distribution.layers:
-        numbers = [
-            answer["signature"][f"{layer}/{name}"] for name in ("lower_fence", "q1", "median", "q3", "upper_fence")
-        ]
-        table.add_row(layer, f"{answer['total_variation'][layer]:.4g}", *(f"{number:.4g}" for number in numbers))
+        names = [f"{layer}/{name}" for name in ("lower_fence", "q1", "median", "q3", "upper_fence")]
+        numbers = [f"{answer['signature'][name]:.4g}" if name in answer["signature"] else "–" for name in names]
+        table.add_row(layer, f"{answer['total_variation'][layer]:.4g}", *numbers)
     Console(markup=False).print(table)
     for layer, reason in distribution.skipped.items():
         print(f"skipped {layer}: {reason}")
-    for caveat in distribution.caveats:
+    for caveat in answer["caveats"]:
         print(f"note: {caveat}")
