@@ -297,7 +297,6 @@ def test_measures_a_network_of_a_factory_on_arrays(
         (["factories:Net", "--data", "factories:data", "--layers", ""], "layers must name at least one layer"),
         (["factories:Net", "--data", "factories:data", "--norm", "0.5"], "norm must be the p ≥ 1"),
         (["factories:Net", "--data", "factories:data", "--norm", "nan"], "norm must be the p ≥ 1"),
-        (["factories:constant", "--data", "factories:data"], "is the same for every example"),
     ],
 )
 @pytest.mark.parametrize("as_json", [[], ["--json"]])

@@ -82,14 +82,36 @@ def test_prints_chosen_measures_and_why_others_do_not_apply(widemargin: CommandL
     assert "What measures share" in out
 
 
-def test_a_network_that_has_no_signature_is_measured_all_the_same(widemargin: CommandLine) -> None:
-    Path("own_raw.py").write_text("import torch\ndef made():\n    return torch.nn.Linear(4, 3)\n")
+DEAD = """
+import torch
+
+def untrained():
+    return torch.nn.Linear(4, 3)
+
+def constant():
+    network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 3))
+    for parameter in network.parameters():
+        torch.nn.init.zeros_(parameter)
+    return network
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason"),
+    [
+        ("untrained", "quartiles of margins at input need at least 4 correctly classified examples"),
+        ("constant", "is the same for every example"),
+    ],
+)
+def test_a_network_that_has_no_signature_is_measured_all_the_same(
+    widemargin: CommandLine, factory: str, reason: str
+) -> None:
+    Path("own_dead.py").write_text(DEAD)
     np.savez("three.npz", inputs=np.eye(3, 4, dtype=np.float32), labels=np.arange(3))
-    words = ("measure", "own_raw:made", "--data", "three.npz", "--measures", "stable_rank")
+    words = ("measure", f"own_dead:{factory}", "--data", "three.npz", "--measures", "parameter_norm")
     code, out, _ = widemargin(*words)
     assert code == 0
-    assert "note: quartiles of margins at input need at least 4 correctly classified examples" in out
-    assert "stable_rank" in out
+    assert reason in " ".join(out.split())
     told = json.loads(widemargin(*words, "--json")[1])
     assert told["signature"] == {}
     assert told["measures"][0]["status"] == "measured"

@@ -64,9 +64,9 @@ def test_the_same_seed_gives_the_same_bits(measure: Measure, trained: TrainedMod
 
 
 @every_measure
-def test_ignores_how_data_is_batched(measure: Measure, trained: TrainedModel) -> None:
-    if not isinstance(trained.train_data, tuple):
-        pytest.skip("its data comes in batches of its own")
+@pytest.mark.parametrize("name", ["perceptron", "convolutional"])
+def test_ignores_how_data_is_batched(measure: Measure, name: str) -> None:
+    trained = MAKERS[name]()
     one, other = value_of(measure, trained), value_of(measure, replace(trained, batch_size=7))
     assert one == other if isinstance(one, str) else other == pytest.approx(one, rel=1e-4, abs=1e-9)
 
