@@ -54,10 +54,6 @@ def nan():
     network = Net()
     nn.init.constant_(network[3].bias, float("nan"))
     return network
-def constant():
-    network = Net()
-    nn.init.zeros_(network[1].weight)
-    return network
 number = 3
 """
 
