@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,12 +75,14 @@ def test_prints_chosen_measures_and_why_others_do_not_apply(widemargin: CommandL
     Path("own_net.py").write_text(f"import torch\n{network}def made():\n    return net\n")
     drawn = "x = torch.randn(30, 64, generator=torch.Generator().manual_seed(0))\n"
     Path("own_data.py").write_text(f"import torch\n{drawn}def train():\n    return x, x[:, :10].argmax(1)\n")
-    names = "stable_rank,steps_to_loss"
+    names = "stable_rank,steps_to_loss,filter_normalized_top_hessian_eigenvalue,gradient_variance"
     code, out, _ = widemargin("measure", "own_net:made", "--data", "own_data:train", "--measures", names)
     assert code == 0
-    assert "stable_rank" in out
+    assert re.search(r"^ *stable_rank +[0-9.]+ ", out, re.MULTILINE)
+    assert re.search(r"^ *filter_normalized_top_hessian_eigenvalue +[0-9.]+ ", out, re.MULTILINE)
+    assert max(map(len, out[out.index("Measures") : out.index("for what")].splitlines())) <= 80
     assert "not applicable: steps_to_loss: the history of the training is needed, and is not known." in out
-    assert "What measures share" in out
+    assert "for what measures share" in out
 
 
 DEAD = """

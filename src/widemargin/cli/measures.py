@@ -98,25 +98,25 @@ def print_measures(frame: "pd.DataFrame") -> None:
     table = Table(
         title="Measures",
         caption="±: one standard error; none where a number is exact · gap: whether a larger value is to mean a "
-        "larger gap (+) or a smaller one (−) · s: seconds of its own",
+        "larger gap (+) or a smaller one (−)",
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column("measure", overflow="fold")
-    for column in ("value", "±", "gap", "s"):
+    table.add_column("measure", no_wrap=True)
+    for column in ("value", "±", "gap"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("unit", no_wrap=True)
+    table.add_column("unit", overflow="fold")
     found = frame[frame["status"] == "measured"]
     for name, row in found.iterrows():
         error = row["standard_error"]
         told = "" if math.isnan(error) else "unbounded" if math.isinf(error) else f"{error:.2g}"
         sign = "+" if row["sign"] > 0 else "−"
-        table.add_row(str(name), f"{row['value']:.5g}", told, sign, f"{row['seconds']:.1f}", row["unit"])
+        table.add_row(str(name), f"{row['value']:.5g}", told, sign, row["unit"])
     Console(markup=False).print(table)
     shared = sum(frame.attrs["shared_seconds"].values())
-    print(f"What measures share (passes over the data, gradients, singular values) took {shared:.1f} s besides.")
+    print(f"{frame['seconds'].sum():.1f} s, and {shared:.1f} s for what measures share (passes, gradients, spectra)")
     others = frame[frame["status"] != "measured"]
     for (status, reason), rows in others.groupby(["status", "reason"], sort=False):
         print(f"{status}: {', '.join(map(str, rows.index))}: {reason}")
