@@ -47,7 +47,7 @@ def bare(share: int, num_networks: int) -> None:
             examples.train_inputs,
             examples.train_labels,
             seed=config.seed,
-            **config.training.model_dump(exclude={"augmentation"}),
+            **config.training.model_dump(exclude={"augmentation", "poison"}),
         )
 
 
