@@ -74,3 +74,19 @@ def of_tokens() -> TrainedModel:
     labels = tokens[:, 0] % 3
     batches = [{"tokens": tokens[i : i + 15], "labels": labels[i : i + 15]} for i in range(0, 40, 15)]
     return TrainedModel(WithTokens(), batches)
+
+
+def small_chain() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 7), nn.ReLU(), nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 3)
+    )
+
+
+def classifier(model: nn.Module | None = None, num_examples: int = 41, **options: Any) -> TrainedModel:
+    """Return a network with labels most of which are its own."""
+    model = model or small_chain()
+    inputs = torch.randn(num_examples, 4, generator=torch.Generator().manual_seed(1))
+    labels = model(inputs).argmax(dim=1)
+    labels[::9] = (labels[::9] + 1) % 3
+    return TrainedModel(model, (inputs, labels), **{"batch_size": 7} | options)

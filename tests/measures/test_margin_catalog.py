@@ -5,29 +5,12 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
+from measures.networks import classifier
 from widemargin.measures.margin_catalog import MARGIN_MEASURES
 from widemargin.measures.quantities import Quantities
 from widemargin.networks import MLP
 from widemargin.trained_model import TrainedModel
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 7), nn.ReLU(), nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 3)
-    )
-
-
-def classifier(model: nn.Module | None = None, num_examples: int = 41, **options: object) -> TrainedModel:
-    """Return a network with labels most of which are its own."""
-    model = model or network()
-    inputs = torch.randn(num_examples, 4, generator=torch.Generator().manual_seed(1))
-    labels = model(inputs).argmax(dim=1)
-    labels[::9] = (labels[::9] + 1) % 3
-    return TrainedModel(model, (inputs, labels), **{"batch_size": 7} | options)
-
 
 INVARIANT = [measure for measure in MARGIN_MEASURES if measure.is_scale_invariant]
 

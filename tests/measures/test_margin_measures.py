@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from measures.networks import classifier, small_chain
 from widemargin.errors import InvalidLabelsError, MeasureNotApplicableError
 from widemargin.measures.margin_measures import (
     input_margin,
@@ -19,22 +20,6 @@ from widemargin.measures.margin_measures import (
 )
 from widemargin.measures.quantities import Quantities
 from widemargin.trained_model import TrainedModel
-
-
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 7), nn.ReLU(), nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 3)
-    )
-
-
-def classifier(model: nn.Module | None = None, num_examples: int = 41, **options: object) -> TrainedModel:
-    """Return a network with labels most of which are its own."""
-    model = model or network()
-    inputs = torch.randn(num_examples, 4, generator=torch.Generator().manual_seed(1))
-    labels = model(inputs).argmax(dim=1)
-    labels[::9] = (labels[::9] + 1) % 3
-    return TrainedModel(model, (inputs, labels), **{"batch_size": 7} | options)
 
 
 def naive_margins(trained: TrainedModel) -> list[float]:
@@ -107,7 +92,7 @@ def test_the_spectrally_normalized_margin_is_that_of_its_definition():
 
 
 def test_a_network_that_has_not_moved_has_no_spectrally_normalized_margin():
-    model = network()
+    model = small_chain()
     trained = classifier(model, initial_parameters=copy.deepcopy(model.state_dict()))
     with pytest.raises(MeasureNotApplicableError, match=r"^the spectral complexity is 0: Convolutions count"):
         spectrally_normalized_margin(Quantities(trained))
@@ -158,7 +143,7 @@ def test_tokens_have_no_input_margin():
 
 
 def test_a_network_that_names_other_layers_has_no_input_margin():
-    model = network()
+    model = small_chain()
     model.margin_layers = ("3",)
     with pytest.raises(MeasureNotApplicableError, match="because the network names other layers for its margins"):
         input_margin(Quantities(classifier(model)))
@@ -196,14 +181,14 @@ def test_layers_of_another_size_in_each_batch_have_no_normalized_margin():
         normalized_margin(Quantities(TrainedModel(model, batches)))
 
 
-def test_labels_out_of_range_are_no_property_of_the_network():
+def test_labels_out_of_range_are_no_property_of_the_small_chain():
     inputs, labels = classifier().train_data
     with pytest.raises(InvalidLabelsError, match="from 0 to below 3"):
-        normalized_margin(Quantities(TrainedModel(network(), (inputs, labels + 1))))
+        normalized_margin(Quantities(TrainedModel(small_chain(), (inputs, labels + 1))))
 
 
 def test_a_dead_layer_has_no_normalized_margin():
-    model = network()
+    model = small_chain()
     nn.init.constant_(model[2].bias, -1e3)
     with pytest.raises(MeasureNotApplicableError, match="need activations that vary, but 3, 5 is the same"):
         normalized_margin(Quantities(classifier(model)))
@@ -217,7 +202,7 @@ def test_a_network_that_is_hardly_ever_right_has_no_normalized_margin():
 
 
 def test_a_network_whose_gradients_vanish_has_no_input_margin():
-    model = network()
+    model = small_chain()
     nn.init.constant_(model[0].bias, -1e3)
     with pytest.raises(MeasureNotApplicableError, match="no distances at input, because all gradients vanish there"):
         input_margin(Quantities(classifier(model)))

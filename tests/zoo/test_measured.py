@@ -87,5 +87,7 @@ def test_a_damaged_history_is_named(zoo: Zoo) -> None:
 
 def test_an_unknown_measure_is_refused_before_anything_is_measured(zoo: Zoo) -> None:
     with pytest.raises(InvalidInputError, match="must be a measure of the catalogue"):
-        measure_zoo(zoo, ["stable_rnk"], jobs=1)
+        measure_zoo(zoo, ["stable_rank", "stable_rnk"], jobs=1)
     assert not (zoo.folder / "measures").exists()
+    with pytest.raises(InvalidInputError, match="must be a measure of the catalogue"):
+        measure_zoo(Zoo(zoo.folder / "empty"), ["stable_rnk"], jobs=1)

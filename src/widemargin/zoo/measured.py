@@ -11,7 +11,8 @@ from joblib import Parallel, delayed, parallel_config
 from widemargin import __version__
 from widemargin.data import Sources
 from widemargin.errors import RunError
-from widemargin.measures import MEASURES, measure_all
+from widemargin.measures import measure_all
+from widemargin.measures.measuring import records
 from widemargin.zoo.cost import training_flops
 from widemargin.zoo.execution import one_torch_thread
 from widemargin.zoo.run import load_trained
@@ -50,7 +51,7 @@ def measure_zoo(
         InvalidInputError: No such measure.
         RunError: A run is damaged, or its data cannot be read.
     """
-    wanted = list(MEASURES) if measures is None else list(measures)
+    wanted = [measure.name for measure in records(measures)]
     settings = {"num_sampled": num_sampled, "seed": seed}
     todo = []
     for run in zoo.runs():
