@@ -15,9 +15,8 @@ from record import record
 
 from widemargin.landscape import basin_radii, basin_volumes
 from widemargin.measures import Quantities
-from widemargin.zoo import Run, Zoo, load_trained
-
-CUTOFFS, CLEARANCE = (0.1, 0.2, 0.4), 0.9
+from widemargin.measures.basin_search import CLEARANCE
+from widemargin.zoo import CUTOFFS, Run, Zoo, load_trained
 
 
 def main() -> None:

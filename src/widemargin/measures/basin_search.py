@@ -4,13 +4,13 @@ from widemargin.errors import MeasureNotApplicableError
 from widemargin.landscape import BasinRadii, basin_radii
 from widemargin.trained_model import TrainedModel
 
-__all__ = ["CUTOFF", "radii_of_basin"]
+__all__ = ["CLEARANCE", "CUTOFF", "radii_of_basin"]
 
 CUTOFF = 0.1
 """Mean loss [nats] that bounds a basin."""
 
 CLEARANCE = 0.9
-"""A network whose own loss is more than this share of the cutoff has no basin worth the name."""
+"""A network whose own loss is more than this share of a cutoff has no basin worth the name below it."""
 
 NUM_DIRECTIONS = 5
 

@@ -8,14 +8,12 @@ import torch
 from widemargin.errors import MeasureNotApplicableError
 from widemargin.measures.measure import Measure
 from widemargin.measures.quantities import Quantities
-from widemargin.measures.spectral_margin import spectral_complexity
 from widemargin.results import Estimate
 
 __all__ = ["NORM_MEASURES", "log_product", "margin_quantile"]
 
 MARGIN_QUANTILE = 0.1
 RESHAPED = "Convolutions count by their reshaped kernels, whose norm is not that of the operator."
-UNNORMALIZED = "The bound's factor for the number of training examples is left out."
 
 
 def margin_quantile(quantities: Quantities) -> float:
@@ -159,7 +157,7 @@ def _log_spectral_origin_bound(quantities: Quantities) -> Estimate:
 
 
 def _log_spectral_complexity(quantities: Quantities) -> Estimate:
-    found = spectral_complexity(quantities.trained)
+    found = quantities.spectral_complexity
     if not math.isfinite(found.value):
         raise MeasureNotApplicableError(" ".join(found.caveats))
     return found
@@ -388,5 +386,6 @@ NORM_MEASURES: tuple[Measure, ...] = (
         "Capacity in the spectrally normalized margin bound. It counts how many output units changed, how much.",
         DEEP,
         "Bartlett, Foster and Telgarsky 2017 (arXiv 1706.08498), equation 1.2",
+        uses=("spectral_complexity",),
     ),
 )

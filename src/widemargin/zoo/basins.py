@@ -9,6 +9,7 @@ from joblib import Parallel, delayed, parallel_config
 from widemargin.data import Sources
 from widemargin.errors import WidemarginError
 from widemargin.landscape import BasinRadii, basin_radii, basin_volumes
+from widemargin.measures.basin_search import CLEARANCE
 from widemargin.parameters import Normalization
 from widemargin.zoo.execution import one_torch_thread
 from widemargin.zoo.run import load_trained
@@ -18,9 +19,6 @@ __all__ = ["CUTOFFS", "basin_table", "radii_of"]
 
 CUTOFFS = (0.1, 0.2, 0.4)
 """Mean losses [nats] that bound basins: the paper's, and two larger ones."""
-
-CLEARANCE = 0.9
-"""A minimum whose own loss is more than this share of a cutoff has no basin worth the name below it."""
 
 
 def basin_table(
