@@ -110,7 +110,7 @@ def test_prints_scores_with_intervals_and_what_was_left_out(widemargin: CommandL
     assert "{:.2f}…{:.2f}".format(*score.kendall_interval) in out
     assert "gen_gap: 1 measures on 24 networks of 12 configurations" in out
     assert "infinite for 1 of 24 networks: m.norm\n" in out
-    assert "left out (the same for all networks): hp.same, m.flat\n" in out
+    assert "left out (the same for all networks): m.flat\n" in out
     assert "left out (not a number: 'high'): m.word\n" in out
 
 
@@ -199,6 +199,47 @@ def test_a_zoo_is_scored_by_its_single_measures_too(widemargin: CommandLine, zoo
     assert {score["name"] for score in told["measures"]["scores"]} == {"m.stable_rank", "m.training_loss"}
     signs = {score["name"]: score["sign_error"]["sign"] for score in told["measures"]["scores"]}
     assert signs == {"m.stable_rank": 1, "m.training_loss": -1}
+
+
+def test_a_measured_zoo_has_its_measures_in_a_page_of_their_own_and_in_the_report(
+    widemargin: CommandLine, zoo: Zoo, tmp_path: Path
+) -> None:
+    shutil.copytree(zoo.folder, tmp_path / "measured")
+    measure_zoo(Zoo(tmp_path / "measured"), ["stable_rank", "training_loss"], jobs=1)
+    page = tmp_path / "page.html"
+    words = ("evaluate", tmp_path / "measured", "--resamples", 20, "--permutations", 20, "--report", page)
+    code, out, _ = widemargin(*words)
+    assert code == 0
+    assert out.endswith(f"Report: {page}\n")
+    assert 'id="measure-stable_rank"' in page.read_text("utf-8")
+    assert "full signature, ridge" in page.read_text("utf-8")
+    assert "all measures" in out
+    code, out, _ = widemargin("report", tmp_path / "measured")
+    assert code == 0
+    assert 'id="measure-stable_rank"' in Path(out.strip()).read_text("utf-8")
+
+
+def test_any_table_has_a_page(widemargin: CommandLine, foreign: pd.DataFrame, tmp_path: Path) -> None:
+    page = tmp_path / "pages" / "page.html"
+    code, _, _ = widemargin("evaluate", "table.csv", "--gap", "gen_gap", "--report", page)
+    assert code == 0
+    assert "m.norm" in page.read_text("utf-8")
+
+
+def test_a_page_of_measures_needs_measures(widemargin: CommandLine, zoo: Zoo, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    code, _, err = widemargin("evaluate", zoo.folder, "--resamples", 20, "--report", page)
+    assert code == 1
+    assert err.endswith(f"First: widemargin zoo measure {zoo.folder}\n")
+    assert not page.exists()
+
+
+def test_columns_that_are_known_anyhow_can_be_given(widemargin: CommandLine, foreign: pd.DataFrame) -> None:
+    words = ("evaluate", "table.csv", "--gap", "gen_gap", "--given", "hp.lr")
+    answer = json.loads(widemargin(*words, "--json")[1])
+    assert answer["given"] == ["hp.lr"]
+    assert all(score["partial_r2"]["value"] is not None for score in answer["scores"])
+    assert "partial: R² of what hp.lr leave open" in " ".join(widemargin(*words, "--all")[1].split())
 
 
 def test_columns_can_be_chosen_again_and_again(widemargin: CommandLine, foreign: pd.DataFrame) -> None:

@@ -236,14 +236,20 @@ def test_columns_without_scores_are_named_with_their_reason() -> None:
             "m.empty": None,
         }
     )
-    assert evaluate(table, measures=["m.*", "gap"]).left_out == {
+    found = evaluate(table, measures=["m.*", "gap"])
+    assert found.left_out == {
         "gap": "the gap itself",
-        "hp.same": "the same for all networks",
         "m.same": "the same for all networks",
         "m.text": "not a number: 'high'",
         "m.rare": "finite for only 2 of 45 networks",
         "m.empty": "always missing",
     }
+    assert "hp.same" not in found.hyperparameters
+
+
+def test_hyperparameters_that_are_the_same_are_named_where_they_were_chosen() -> None:
+    table = table_of().assign(**{"hp.same": 1})
+    assert evaluate(table, hyperparameters=["hp.*"]).left_out == {"hp.same": "the same for all networks"}
 
 
 @pytest.mark.parametrize("factor", [1e200, -1e-200])
@@ -311,10 +317,7 @@ def test_a_published_table_of_380_networks_has_its_scores() -> None:
     table = pd.read_csv(path)
     found = evaluate(table, gap="gen_gap", measures=["m.log_sum_of_fro*", "m.pos_margin"], num_resamples=100)
     assert (found.num_networks, found.num_configurations) == (380, 128)
-    assert found.left_out == {
-        "hp.batch_norm": "the same for all networks",
-        "hp.dropout_prob": "the same for all networks",
-    }
+    assert not {"hp.batch_norm", "hp.dropout_prob"} & set(found.hyperparameters)  # the same for all networks
     values = table["m.log_sum_of_fro_over_pos_margin"]
     best = score_of(found, "m.log_sum_of_fro_over_pos_margin")
     assert (best.num_networks, best.num_ranked) == (np.isfinite(values).sum(), 380)

@@ -25,7 +25,7 @@ def print_evaluation(evaluation: "Evaluation", *, everything: bool = False, by_h
     """
     Console(markup=False).print(_leaderboard(evaluation))
     if everything:
-        Console(markup=False).print(_of_values(evaluation.scores), _of_order(evaluation.scores))
+        Console(markup=False).print(_of_values(evaluation), _of_order(evaluation.scores))
     if by_hyperparameter:
         Console(markup=False).print(_by_hyperparameter(evaluation.scores))
         worst = [score.sign_error.worst_environment for score in evaluation.scores]
@@ -109,21 +109,24 @@ def _leaderboard(evaluation: "Evaluation") -> Table:
     return table
 
 
-def _of_values(scores: "Sequence[MeasureScore]") -> Table:
+def _of_values(evaluation: "Evaluation") -> Table:
+    given = " and ".join(evaluation.given)
+    partial = f"partial: R² of what {given} leave open, on left-out configurations · " if given else ""
     table = score_table(
         "Scores of values",
         "n: networks with a finite value · adj., k-fold: R² of a line, adjusted, on left-out networks · r: Pearson's "
-        f"correlation · {INTERVALS}",
-        ("n", "adj.", "k-fold", "r"),
+        f"correlation · {partial}{INTERVALS}",
+        ("n", "adj.", "k-fold", "r", *(["partial"] if given else [])),
         first=("measure",),
     )
-    for score in scores:
+    for score in evaluation.scores:
         table.add_row(
             score.name,
             str(score.num_networks),
             cell(score.adjusted_r2, score.adjusted_r2_interval),
             cell(score.kfold_r2, score.kfold_r2_interval),
             cell(score.pearson, score.pearson_interval),
+            *([cell(score.partial_r2.value, score.partial_r2.interval)] if given else []),
         )
     return table
 

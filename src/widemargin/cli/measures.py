@@ -141,20 +141,15 @@ def _explain(measure: "Measure") -> None:
 
 
 def _facts(measure: "Measure") -> dict[str, Any]:
-    from widemargin.measures.measuring import total_cost
+    from widemargin.measures import cost_in_words, total_cost
 
     cost = total_cost(measure)
-    parts = [
-        f"{value:.2g} passes over {what}"
-        for value, what in ((cost.train, "the training data"), (cost.sample, "a sample of it"))
-        if value
-    ]
     names = ("name", "family", "sign", "unit", "formula", "idea", "misleads", "reference", "is_scale_invariant")
     return {
         **{name: getattr(measure, name) for name in names},
         "uses": list(measure.uses),
         "needs": list(measure.needs),
-        "cost": " and ".join(parts) or "no pass over the data",
+        "cost": cost_in_words(measure),
         "training_passes": cost.train,
         "sample_passes": cost.sample,
     }

@@ -14,7 +14,7 @@ from widemargin.errors import InvalidInputError, RunError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from widemargin.prediction import Score
+    from widemargin.prediction import Evaluation, Score
 
 __all__ = ["evaluate", "print_scores", "report", "zoo_table"]
 
@@ -59,6 +59,13 @@ def evaluate(
     measures: Annotated[
         list[str] | None, typer.Option(help="Columns or glob patterns, each to be scored by itself. Default: m.*")
     ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns or glob patterns known anyhow: what do measures add to them? Default: of a zoo, training "
+            "accuracy and loss."
+        ),
+    ] = None,
     num_test: Annotated[
         int | None,
         typer.Option(min=1, help="Test examples behind each gap, for sign errors. Default: the column num_test."),
@@ -70,35 +77,50 @@ def evaluate(
     resamples: Annotated[int, typer.Option(min=1, help="How often configurations are drawn for intervals.")] = 1000,
     permutations: Annotated[int, typer.Option(min=1, help="How often gaps are permuted for p-values.")] = 9999,
     seed: Annotated[int, typer.Option(min=0, help="Seed of these draws.")] = 0,
+    page: Annotated[
+        Path | None, typer.Option("--report", help="Write the leaderboard as an HTML page of its own, too.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score every regression of the gap on a zoo or its table, and each measure of any table; 95 % intervals."""
-    from widemargin.measures import MEASURES
-    from widemargin.prediction import ablation_scores
     from widemargin.prediction import evaluate as evaluated
-    from widemargin.zoo import is_zoo_table
+    from widemargin.zoo import evaluate_zoo, is_zoo_table, regressions_on
 
     table = _table(target)
-    is_zoo = is_zoo_table(table) and gap in (None, "gap") and hyperparameters is None and measures is None
+    is_zoo = is_zoo_table(table) and gap in (None, "gap") and not any((hyperparameters, measures, given))
     scores, evaluation = None, None
     has_measures = any(str(column).startswith("m.") for column in table.columns)
     if is_zoo:
         with status("fitting …"):
-            scores = ablation_scores(table, num_resamples=resamples, seed=seed)
+            scores = regressions_on(table, num_resamples=resamples, seed=seed)
+    drawn: dict[str, Any] = {
+        "num_test": num_test,
+        "num_resamples": resamples,
+        "num_permutations": permutations,
+        "seed": seed,
+    }
     if has_measures or not is_zoo:
-        signs = {f"m.{name}": measure.sign for name, measure in MEASURES.items()} if is_zoo else None
         with status("scoring measures …"):
-            evaluation = evaluated(
-                table,
-                gap=gap or "gap",
-                hyperparameters=hyperparameters,
-                measures=measures or ("m.*",),
-                signs=signs,
-                num_test=num_test,
-                num_resamples=resamples,
-                num_permutations=permutations,
-                seed=seed,
+            evaluation = (
+                evaluate_zoo(table, **drawn)
+                if is_zoo
+                else evaluated(
+                    table,
+                    gap=gap or "gap",
+                    hyperparameters=hyperparameters,
+                    measures=measures or ("m.*",),
+                    given=given or (),
+                    **drawn,
+                )
             )
+    if page is not None:
+        if evaluation is None:
+            raise InvalidInputError(
+                "--report shows measures, but none was taken of these networks. First: widemargin zoo measure "
+                f"{target}"
+            )
+        with status("writing the page …"):
+            _write_page(page, target, table, evaluation, scores, drawn)
     if as_json:
         told = None if evaluation is None else evaluation.as_dict()
         print_json(told if scores is None else {**_ablations(table, scores), "measures": told})
@@ -109,6 +131,26 @@ def evaluate(
         print_evaluation(evaluation, everything=everything, by_hyperparameter=by_hyperparameter)
     else:
         print(f"No single measure was taken of these networks. To take all of them: widemargin zoo measure {target}")
+    if page is not None:
+        print(f"Report: {page}")
+
+
+def _write_page(
+    page: Path,
+    target: str,
+    table: "pd.DataFrame",
+    evaluation: "Evaluation",
+    scores: "list[Score] | None",
+    drawn: "dict[str, Any]",
+) -> None:
+    from widemargin.report import comparison_of, write_comparison, zoo_comparison
+
+    name = Path(target).stem
+    if scores is None:
+        comparison = comparison_of(table, {"all": evaluation}, name=name, cards={})
+    else:
+        comparison = zoo_comparison(table, name=name, scores=scores, evaluation=evaluation, **drawn)
+    write_comparison(comparison, page)
 
 
 def report(
@@ -122,16 +164,19 @@ def report(
     machine: Annotated[str, typer.Option(help="What the zoo was trained on, in your words, for that page.")] = "",
     workers: Annotated[int | None, typer.Option(min=1, help="How many processes trained it, for that page.")] = None,
 ) -> None:
-    """Write the report of a zoo: one HTML file that needs nothing else."""
-    from widemargin.report import write_report, write_results_page, zoo_findings
+    """Write the report of a zoo, with its measures where they were taken: one HTML file that needs nothing else."""
+    from widemargin.report import write_report, write_results_page, zoo_comparison, zoo_findings
 
     if page is None and (machine or workers):
         raise InvalidInputError("--machine and --workers are told on the results page: name its folder with --page.")
     zoo = existing_zoo(folder)
     with status("writing the report …"):
         findings = zoo_findings(zoo)
+        comparison = None
+        if any(name.startswith("m.") for name in findings.table.columns):
+            comparison = zoo_comparison(findings.table, name=findings.name, scores=findings.scores)
         default = zoo.folder / "report.html" if isinstance(zoo.folder, Path) else Path("report.html")
-        paths = [write_report(findings, out or default)]
+        paths = [write_report(findings, out or default, comparison=comparison)]
         if page is not None:
             paths.append(write_results_page(findings, zoo, page, machine=machine, workers=workers))
     print(*paths, sep="\n")

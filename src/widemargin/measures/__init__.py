@@ -4,7 +4,7 @@ from widemargin.measures.catalog import MEASURES
 from widemargin.measures.convolution_spectra import convolution_singular_values, operator_norm
 from widemargin.measures.linear_maps import LinearMap, linear_maps
 from widemargin.measures.measure import Measure
-from widemargin.measures.measuring import cost_in_passes, measure_all, total_cost
+from widemargin.measures.measuring import cost_in_passes, cost_in_words, measure_all, total_cost
 from widemargin.measures.outputs import Performance, performance
 from widemargin.measures.quantities import Cost, Outputs, Quantities, quantity
 from widemargin.measures.spectra import PowerLaw, power_law
@@ -25,6 +25,7 @@ __all__ = [
     "Quantities",
     "convolution_singular_values",
     "cost_in_passes",
+    "cost_in_words",
     "input_frobenius_norm",
     "linear_maps",
     "measure_all",

@@ -21,7 +21,7 @@ from widemargin.measures.measure import Measure
 from widemargin.measures.quantities import Cost, Quantities, Quantity
 from widemargin.trained_model import TrainedModel
 
-__all__ = ["cost_in_passes", "measure_all", "records", "total_cost"]
+__all__ = ["cost_in_passes", "cost_in_words", "measure_all", "records", "total_cost"]
 
 NUM_TIMED = 4
 """Batches that tell how long a pass takes."""
@@ -90,6 +90,22 @@ def total_cost(measure: Measure) -> Cost:
     """Return what a measure costs by itself, with all quantities that it is computed from."""
     costs = [measure.cost, *(_quantity(name).cost for name in _all_uses(measure))]
     return Cost(sum(cost.train for cost in costs), sum(cost.sample for cost in costs))
+
+
+def cost_in_words(measure: Measure) -> str:
+    """Return what a measure costs by itself.
+
+    Example:
+        >>> cost_in_words(MEASURES["num_parameters"])
+        'no pass over the data'
+    """
+    cost = total_cost(measure)
+    parts = [
+        f"{value:.2g} passes over {what}"
+        for value, what in ((cost.train, "the training data"), (cost.sample, "a sample of it"))
+        if value
+    ]
+    return " and ".join(parts) or "no pass over the data"
 
 
 def _all_uses(measure: Measure) -> set[str]:

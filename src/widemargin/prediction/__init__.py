@@ -2,12 +2,14 @@
 
 from widemargin.prediction.ablations import (
     ABLATIONS,
+    TRIVIAL,
     Ablation,
     Score,
     ablation_scores,
     features_of,
     varied_hyperparameters,
 )
+from widemargin.prediction.combinations import combination_features, combination_scores
 from widemargin.prediction.correlations import Correlation, kendall, pearson, spearman
 from widemargin.prediction.evaluation import Evaluation, evaluate
 from widemargin.prediction.gap_predictor import GapPredictor
@@ -27,6 +29,7 @@ __all__ = [
     "ABLATIONS",
     "LEVEL",
     "SUBSETS",
+    "TRIVIAL",
     "Ablation",
     "ConditionalMutualInformation",
     "Correlation",
@@ -43,6 +46,8 @@ __all__ = [
     "ablation_scores",
     "adjusted_r2",
     "benjamini_hochberg",
+    "combination_features",
+    "combination_scores",
     "conditional_mutual_information",
     "evaluate",
     "features_of",

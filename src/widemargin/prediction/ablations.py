@@ -14,7 +14,7 @@ from widemargin.prediction.regression import regression_scores
 from widemargin.prediction.scores import kfold_r2, number_or_none
 from widemargin.prediction.subsets import subsets_of
 
-__all__ = ["ABLATIONS", "Ablation", "Score", "ablation_scores", "features_of", "varied_hyperparameters"]
+__all__ = ["ABLATIONS", "TRIVIAL", "Ablation", "Score", "ablation_scores", "features_of", "varied_hyperparameters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,9 @@ class Ablation:
     is_baseline: bool = False
 
 
+TRIVIAL = ("train_accuracy", "train_loss")
+"""What a baseline knows of a network: columns of the table."""
+
 ABLATIONS = (
     Ablation("full signature, least squares", "quartiles"),
     Ablation("full signature, ridge", "quartiles", regularization="ridge"),
@@ -64,13 +67,13 @@ ABLATIONS = (
         "training accuracy and loss",
         "trivial",
         "identity",
-        columns=("train_accuracy", "train_loss"),
+        columns=TRIVIAL,
         is_baseline=True,
     ),
     Ablation(
         "log training accuracy and loss",
         "trivial",
-        columns=("train_accuracy", "train_loss"),
+        columns=TRIVIAL,
         is_baseline=True,
     ),
     Ablation(
@@ -78,7 +81,7 @@ ABLATIONS = (
         "trivial",
         "identity",
         "ridge",
-        columns=("train_accuracy", "train_loss"),
+        columns=TRIVIAL,
         is_baseline=True,
     ),
     Ablation(
@@ -86,7 +89,7 @@ ABLATIONS = (
         "trivial_and_logarithms",
         "identity",
         "ridge",
-        columns=("train_accuracy", "train_loss"),
+        columns=TRIVIAL,
         is_baseline=True,
     ),
     Ablation(
@@ -94,7 +97,7 @@ ABLATIONS = (
         "signature_and_trivial",
         "identity",
         "ridge",
-        columns=("train_accuracy", "train_loss"),
+        columns=TRIVIAL,
     ),
     Ablation("log number of training examples", "num_train", columns=("num_train",), is_baseline=True),
     Ablation("hyperparameters, one-hot", "hyperparameters", "identity", is_baseline=True),
@@ -208,13 +211,11 @@ def features_of(ablation: Ablation, table: pd.DataFrame) -> pd.DataFrame:
         varied = table[varied_hyperparameters(table)].map(str)
         return pd.get_dummies(varied, drop_first=True, dtype=float) if varied.shape[1] else varied
     if ablation.columns:
-        named = table[list(ablation.columns) if set(ablation.columns) <= set(table.columns) else []].astype(float)
-        if ablation.features not in ("trivial_and_logarithms", "signature_and_trivial"):
-            return named
+        if ablation.features == "trivial_and_logarithms":
+            return training_numbers(table)
         if ablation.features == "signature_and_trivial":
-            quartiles = table[[name for name in table.columns if name.startswith("quartiles/")]].astype(float)
-            return _logarithms(quartiles).join([named, _logarithms(named)])
-        return named.join(_logarithms(named))
+            return signature_logarithms(table).join(training_numbers(table))
+        return table[list(ablation.columns) if set(ablation.columns) <= set(table.columns) else []].astype(float)
     names = [name for name in table.columns if name.startswith(f"{ablation.features}/")]
     if ablation.statistic is not None:
         names = [name for name in names if name.endswith(f"/{ablation.statistic}")]
@@ -222,6 +223,17 @@ def features_of(ablation: Ablation, table: pd.DataFrame) -> pd.DataFrame:
         layers = _layers(names)
         names = [name for name in names if layers[ablation.layer : ablation.layer + 1] == [_layer(name)]]
     return table[names].astype(float)
+
+
+def signature_logarithms(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the logarithms of the quartile signature."""
+    return _logarithms(table[[name for name in table.columns if name.startswith("quartiles/")]].astype(float))
+
+
+def training_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return training accuracy, loss and their logarithms; no column where the table lacks one of the two."""
+    named = table[list(TRIVIAL) if set(TRIVIAL) <= set(table.columns) else []].astype(float)
+    return named.join(_logarithms(named))
 
 
 def _logarithms(columns: pd.DataFrame) -> pd.DataFrame:
@@ -254,19 +266,21 @@ def _score(ablation: Ablation, table: pd.DataFrame, subset: str, resamples: Resa
         return Score(**score)
     if len(gap) < 10 * features.shape[1]:
         score["note"] = "fewer than ten networks per feature"
-    return Score(**score, same_data_r2=_same_data_r2(ablation, features, table))
+    transformed = features.map(np.log) if ablation.transform == "log" else features
+    return Score(**score, same_data_r2=same_data_r2(transformed, table, ablation.regularization))
 
 
-def _same_data_r2(ablation: Ablation, features: pd.DataFrame, table: pd.DataFrame) -> float | None:
+def same_data_r2(
+    transformed: pd.DataFrame, table: pd.DataFrame, regularization: Literal["ridge"] | None
+) -> float | None:
     """Return R² on left-out configurations among networks trained on the same data; None where that is not known."""
     if "data" not in table or table["data"].nunique() == table["configuration"].nunique():
         return None
-    transformed = features.map(np.log) if ablation.transform == "log" else features
     deviations = transformed - transformed.groupby(table["data"]).transform("mean")
     rounding = deviations.std() <= 1e-9 * transformed.abs().max()
     gap = table["gap"] - table.groupby("data")["gap"].transform("mean")
     value = kfold_r2(
-        GapPredictor("identity", ablation.regularization),
+        GapPredictor("identity", regularization),
         deviations.loc[:, ~rounding].to_numpy() if not rounding.all() else np.zeros((len(gap), 1)),
         gap.to_numpy(dtype=np.float64),
         groups=table["configuration"].to_numpy(),

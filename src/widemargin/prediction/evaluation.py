@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from widemargin.errors import InvalidInputError
 from widemargin.prediction.columns import FEWEST_NETWORKS, configuring, finite_gaps, matching, numbers, test_sizes
 from widemargin.prediction.grid import grid_of
 from widemargin.prediction.intervals import FEWEST_CONFIGURATIONS
@@ -30,6 +32,7 @@ class Evaluation:
         num_networks: How many networks have a gap.
         num_without_gap: How many were left out because theirs is missing or infinite.
         num_configurations: How many configurations the networks belong to.
+        given: Columns that partial R² takes as known.
         scores: Of each measure, the best on left-out configurations first.
         left_out: Columns without scores, and why.
         notes: What to know of the table before believing its scores.
@@ -40,6 +43,7 @@ class Evaluation:
     num_networks: int
     num_without_gap: int
     num_configurations: int
+    given: tuple[str, ...]
     scores: tuple[MeasureScore, ...]
     left_out: Mapping[str, str]
     notes: tuple[str, ...] = ()
@@ -56,6 +60,7 @@ def evaluate(
     hyperparameters: Sequence[str] | None = None,
     measures: Sequence[str] = (MEASURES,),
     signs: Mapping[str, int] | None = None,
+    given: Sequence[str] = (),
     num_test: int | None = None,
     num_resamples: int = 1000,
     num_permutations: int = 9999,
@@ -76,6 +81,8 @@ def evaluate(
         measures: Columns or glob patterns.
         signs: By name, 1 for a measure that should rise with the gap, −1 for one that should fall; default: as τ has
             it. Only the sign error asks.
+        given: Columns or glob patterns that are known anyhow, such as the training accuracy and loss: each measure's
+            partial R² says what it explains beyond them. Default: no such score.
         num_test: How many test examples each gap rests on, for the sign error; default: the column ``num_test``, and
             without it infinitely many.
         num_resamples: How often configurations are drawn for the intervals.
@@ -99,7 +106,8 @@ def evaluate(
     has_gap = finite_gaps(table, gap)
     configured, measured = configuring(hyperparameters, columns), matching(measures, columns)
     networks = table[has_gap]
-    left_out = {name: CONSTANT for name in configured if networks[name].nunique(dropna=False) == 1}
+    constant = [name for name in configured if networks[name].nunique(dropna=False) == 1]
+    left_out = dict.fromkeys(constant if hyperparameters is not None else (), CONSTANT)  # chosen by name, so told
     reasons = {name: _why_left_out(networks, name, gap) for name in measured if name not in configured}
     left_out |= {name: reason for name, reason in reasons.items() if reason}
     scored = [name for name, reason in reasons.items() if not reason]
@@ -108,6 +116,7 @@ def evaluate(
         gap=numbers(networks, gap),
         grid=grid_of(networks, configured),
         num_test=test_sizes(networks, num_test),
+        given=_given(networks, given, columns),
         num_resamples=num_resamples,
         num_permutations=num_permutations,
         seed=seed,
@@ -115,14 +124,33 @@ def evaluate(
     scores = measure_scores(scored, values, setting, signs or {})
     return Evaluation(
         gap=gap,
-        hyperparameters=tuple(name for name in configured if name not in left_out),
+        hyperparameters=tuple(name for name in configured if name not in constant),
         num_networks=len(networks),
         num_without_gap=len(table) - len(networks),
         num_configurations=len(setting.grid.codes),
+        given=tuple(matching(given, columns)),
         scores=tuple(sorted(scores, key=_left_out_r2, reverse=True)),
         left_out=left_out,
         notes=_notes(setting),
     )
+
+
+def _given(networks: pd.DataFrame, given: Sequence[str], columns: Sequence[str]) -> NDArray[np.float64]:
+    """Return the columns that are known anyhow.
+
+    Raises:
+        InvalidInputError: One of them is not a finite number for every network.
+    """
+    names = matching(given, columns)
+    for name in names:
+        if not pd.api.types.is_numeric_dtype(networks[name]):
+            raise InvalidInputError(f"given columns must be numbers, but {name!r} holds type {networks[name].dtype}.")
+        if num := int((~np.isfinite(numbers(networks, name))).sum()):
+            raise InvalidInputError(
+                f"given columns must be finite for every network with a gap, but {name!r} is not for {num} of "
+                f"{len(networks)}. Leave these networks out, or the column."
+            )
+    return np.stack([numbers(networks, name) for name in names], axis=1) if names else np.zeros((len(networks), 0))
 
 
 def _why_left_out(table: pd.DataFrame, name: str, gap: str) -> str:

@@ -1,6 +1,6 @@
 """Every score of measures of any table: of their values, of their order, and of what chance would do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from widemargin.prediction.granulated_kendall import GranulatedKendall, granulat
 from widemargin.prediction.grid import Grid
 from widemargin.prediction.intervals import Interval, Resamples, resamples_of
 from widemargin.prediction.mutual_information import ConditionalMutualInformation, conditional_mutual_informations
+from widemargin.prediction.partial_r2 import PartialR2, partial_r2s
 from widemargin.prediction.permutation_test import benjamini_hochberg, holm, permutation_p_values
 from widemargin.prediction.regression import regression_scores
 from widemargin.prediction.sign_error import SignError, sign_errors
@@ -43,6 +44,7 @@ class MeasureScore:
         grouped_kfold_r2: Of lines fitted to networks of other configurations.
         grouped_kfold_r2_error: Its standard error over the choice of folds.
         grouped_kfold_r2_interval: As ``adjusted_r2_interval``.
+        partial_r2: What it explains, on left-out configurations, of what the given columns leave open.
         pearson: Correlation r with the gap.
         pearson_interval: Its interval.
         spearman: Rank correlation ρ with the gap.
@@ -73,6 +75,7 @@ class MeasureScore:
     grouped_kfold_r2: float | None = None
     grouped_kfold_r2_error: float | None = None
     grouped_kfold_r2_interval: Interval | None = None
+    partial_r2: PartialR2 = field(default_factory=PartialR2)
     pearson: float | None = None
     pearson_interval: Interval | None = None
     spearman: float | None = None
@@ -96,6 +99,7 @@ class Setting:
         gap: The gaps.
         grid: The networks' hyperparameters.
         num_test: Test examples behind each gap; may be infinite.
+        given: Columns that partial R² takes as known; none: no such score.
         num_resamples: How often configurations are drawn for the intervals.
         num_permutations: How often gaps are permuted for the p-values.
         seed: Seed of these draws.
@@ -104,13 +108,20 @@ class Setting:
     gap: Float[Doubles, " networks"]
     grid: Grid
     num_test: Float[Doubles, " networks"]
+    given: Float[Doubles, "networks columns"]
     num_resamples: int
     num_permutations: int
     seed: int
 
     def of(self, known: Bool[NDArray[np.bool_], " networks"]) -> "Setting":
         """Return the setting of some of the networks."""
-        return replace(self, gap=self.gap[known], grid=self.grid.of(known), num_test=self.num_test[known])
+        return replace(
+            self,
+            gap=self.gap[known],
+            grid=self.grid.of(known),
+            num_test=self.num_test[known],
+            given=self.given[known],
+        )
 
     def resamples(self) -> Resamples:
         """Return draws of the configurations."""
@@ -138,12 +149,18 @@ def measure_scores(
         measures, setting.gap, setting.grid.which, num_permutations=setting.num_permutations, seed=setting.seed
     )
     tests = np.stack([p_values, holm(p_values), benjamini_hochberg(p_values)], axis=1).tolist()
-    patterns, which = np.unique(~np.isnan(measures), axis=0, return_inverse=True)
-    scores: dict[int, dict[str, Any]] = {}
-    for number, known in enumerate(patterns):
-        alike = np.flatnonzero(which.reshape(-1) == number).tolist()
+    scores: dict[int, dict[str, Any]] = {index: {} for index in range(len(names))}
+    for known, alike in _alike(~np.isnan(measures)):
         expected = [signs.get(names[index]) for index in alike]
-        scores |= zip(alike, _order_scores(measures[alike][:, known], setting.of(known), expected), strict=True)
+        for index, found in zip(
+            alike, _order_scores(measures[alike][:, known], setting.of(known), expected), strict=True
+        ):
+            scores[index] |= found
+    for finite, alike in _alike(np.isfinite(measures)):
+        some = setting.of(finite)
+        partial = partial_r2s(measures[alike][:, finite], some.given, some.gap, some.resamples())
+        for index, explained in zip(alike, partial, strict=True):
+            scores[index]["partial_r2"] = explained
     return [
         MeasureScore(
             name=name,
@@ -153,6 +170,15 @@ def measure_scores(
         )
         for index, (name, values) in enumerate(zip(names, measures, strict=True))
     ]
+
+
+def _alike(
+    known: Bool[NDArray[np.bool_], "measures networks"],
+) -> Iterator[tuple[Bool[NDArray[np.bool_], " networks"], list[int]]]:
+    """Return which networks are known, for each set of measures that are known for the same ones."""
+    patterns, which = np.unique(known, axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        yield pattern, np.flatnonzero(which.reshape(-1) == number).tolist()
 
 
 def _order_scores(

@@ -1,19 +1,24 @@
 """Reports: what a zoo shows, and why training finds good minima, in one HTML file."""
 
 from widemargin.report.catalog_page import catalog_page
+from widemargin.report.comparison import Comparison, comparison_of, zoo_comparison
 from widemargin.report.explanation import Explanation, explain
 from widemargin.report.findings import Findings, Portrait, zoo_findings
-from widemargin.report.report import write_explanation, write_report
+from widemargin.report.report import write_comparison, write_explanation, write_report
 from widemargin.report.results_page import write_results_page
 
 __all__ = [
+    "Comparison",
     "Explanation",
     "Findings",
     "Portrait",
     "catalog_page",
+    "comparison_of",
     "explain",
+    "write_comparison",
     "write_explanation",
     "write_report",
     "write_results_page",
+    "zoo_comparison",
     "zoo_findings",
 ]

@@ -23,12 +23,11 @@ from widemargin.prediction import (
     GapPredictor,
     Interval,
     Score,
-    ablation_scores,
     features_of,
     kfold_r2,
     varied_hyperparameters,
 )
-from widemargin.zoo import Run, Zoo, zoo_table
+from widemargin.zoo import Run, Zoo, regressions_on, zoo_table
 
 __all__ = ["Findings", "Portrait", "zoo_findings"]
 
@@ -162,7 +161,7 @@ def zoo_findings(zoo: Zoo, scores: list[Score] | None = None, table: pd.DataFram
 
     Args:
         zoo: The folder of runs.
-        scores: The ablation table, where it is known already.
+        scores: What regressions reach, as :func:`widemargin.zoo.regressions_on` says it, where that is known already.
         table: The zoo's table, where it is known already.
 
     Raises:
@@ -180,7 +179,7 @@ def zoo_findings(zoo: Zoo, scores: list[Score] | None = None, table: pd.DataFram
             "a report needs networks of at least 2 configurations with margins, got "
             f"{usable['configuration'].nunique()}. Let the zoo finish, or widen its grid."
         )
-    scores = ablation_scores(table) if scores is None else scores
+    scores = regressions_on(table) if scores is None else scores
     full = [score for score in scores if score.subset == "all" and score.name in (PAPER.name, RIDGE.name)]
     best = max(full, key=_left_out)
     ablation = next(ablation for ablation in ABLATIONS if ablation.name == best.name)

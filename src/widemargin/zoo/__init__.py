@@ -2,6 +2,7 @@
 
 from widemargin.zoo.basins import CUTOFFS, basin_table, radii_of
 from widemargin.zoo.estimate import estimated_seconds
+from widemargin.zoo.evaluation import catalog_columns, evaluate_zoo, regressions_on
 from widemargin.zoo.execution import Progress, train_zoo
 from widemargin.zoo.failures import Failure
 from widemargin.zoo.measured import measure_zoo, measured_values
@@ -29,8 +30,10 @@ __all__ = [
     "ZooStatus",
     "basin_table",
     "carry_out",
+    "catalog_columns",
     "damages",
     "estimated_seconds",
+    "evaluate_zoo",
     "examples_of",
     "examples_of_run",
     "is_zoo_table",
@@ -42,6 +45,7 @@ __all__ = [
     "minefield",
     "radii_of",
     "read_table",
+    "regressions_on",
     "remove_damaged",
     "shipped_studies",
     "sources_of",

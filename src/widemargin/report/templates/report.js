@@ -17,6 +17,10 @@ function themed(layout) {
   }
   if (narrow.matches && !themedLayout.scene) Object.assign(themedLayout.margin, { l: 48, r: 8 });
   if (narrow.matches && themedLayout.yaxis?.scaleanchor) themedLayout.height = Math.min(themedLayout.height, 370);
+  if (narrow.matches && themedLayout.meta?.hidesTicksWhenNarrow) {
+    for (const axis of [themedLayout.xaxis, themedLayout.yaxis]) axis.showticklabels = false;
+    themedLayout.height = 420;
+  }
   if (narrow.matches && themedLayout.scene) for (const axis of ["x", "y", "z"]) themedLayout.scene.camera.eye[axis] *= 1.2;
   return themedLayout;
 }

@@ -1,0 +1,107 @@
+"""What a comparison of measures says, in sentences."""
+
+from collections.abc import Callable, Sequence
+
+from widemargin.prediction import Interval, MeasureScore, Score
+from widemargin.report.comparison import Comparison
+from widemargin.report.findings import interval_text, score_text
+
+__all__ = ["comparison_verdict"]
+
+NUM_NAMED = 3
+
+
+def comparison_verdict(comparison: Comparison) -> list[str]:
+    """Return what the networks say about the measures, the most telling first."""
+    evaluation = comparison.evaluation
+    if not evaluation.scores:
+        return ["No column could be scored; the reasons stand at the end."]
+    sentences = [_values(comparison), *_regressions(comparison), _order(comparison)]
+    if evaluation.given:
+        sentences.append(_beyond(comparison))
+    return [sentence for sentence in sentences if sentence]
+
+
+def _values(comparison: Comparison) -> str:
+    best = _ranked(comparison.evaluation.scores, lambda score: score.grouped_kfold_r2)[:NUM_NAMED]
+    if not best:
+        return ""
+    named = [
+        f"{comparison.label(score.name)} ({_with_interval(score.grouped_kfold_r2, score.grouped_kfold_r2_interval)})"
+        for score in best
+    ]
+    return f"By themselves, these predict the gaps of left-out configurations best (R²): {_listed(named)}."
+
+
+def _regressions(comparison: Comparison) -> list[str]:
+    """Say where regressions on several numbers stand, and which single measures do better than each."""
+    sentences = []
+    for regression in comparison.regressions:
+        if regression.grouped_kfold_r2 is None:
+            continue
+        better = [
+            comparison.label(score.name)
+            for score in comparison.evaluation.scores
+            if score.grouped_kfold_r2 is not None and score.grouped_kfold_r2 > regression.grouped_kfold_r2
+        ]
+        reached = _with_interval(regression.grouped_kfold_r2, regression.grouped_kfold_r2_interval)
+        told = (
+            f"single measures that predict better: {_shortened(better)}"
+            if better
+            else "no single measure does better"
+        )
+        sentences.append(f"A regression on {_described(regression)} reaches {reached}; {told}.")
+    return sentences
+
+
+def _described(score: Score) -> str:
+    return f"{score.name} ({score.num_features} number{'s' * (score.num_features != 1)})"
+
+
+def _order(comparison: Comparison) -> str:
+    evaluation, significant, turned = comparison.evaluation, comparison.significant, comparison.turned
+    first = _ranked(significant, lambda score: None if score.kendall is None else abs(score.kendall))
+    if not first:
+        return "No measure orders the gaps better than chance would, tested all at once."
+    top = first[0]
+    told = (
+        f"{len(significant)} of {len(evaluation.scores)} measures order the gaps better than chance would, best "
+        f"{comparison.label(top.name)} (τ {_with_interval(top.kendall, top.kendall_interval)})"
+    )
+    if turned:
+        names = [comparison.label(score.name) for score in turned]
+        told += f"; {len(turned)} of them go against the direction that their source expects: {_shortened(names)}"
+    return f"{told}."
+
+
+def _beyond(comparison: Comparison) -> str:
+    given = " and ".join(name.replace("_", " ") for name in comparison.evaluation.given)
+    best = _ranked(comparison.evaluation.scores, lambda score: score.partial_r2.value)[:NUM_NAMED]
+    named = [
+        f"{comparison.label(score.name)} ({_with_interval(score.partial_r2.value, score.partial_r2.interval)})"
+        for score in best
+        if score.partial_r2.value is not None and score.partial_r2.value > 0
+    ]
+    if not named:
+        return f"No measure explains any of what {given} leave open."
+    return (
+        f"Of what {given} leave open on left-out configurations, the largest share is explained by {_listed(named)}."
+    )
+
+
+def _ranked(scores: Sequence[MeasureScore], value: Callable[[MeasureScore], float | None]) -> list[MeasureScore]:
+    known = [(found, score) for score in scores if (found := value(score)) is not None]
+    return [score for _, score in sorted(known, key=lambda each: -each[0])]
+
+
+def _with_interval(value: float | None, interval: Interval | None) -> str:
+    return score_text(value) + ("" if interval is None else f", {interval_text(interval)}")
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _shortened(names: Sequence[str], most: int = 8) -> str:
+    rest = len(names) - most
+    return ", ".join(names) if rest <= 0 else f"{', '.join(names[:most])} and {rest} more"

@@ -1,0 +1,151 @@
+"""What a comparison gathers, and what it says of it."""
+
+import html
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from report.comparisons import CARDS, comparison, networks_of
+from widemargin.errors import InvalidInputError
+from widemargin.prediction import Score, evaluate
+from widemargin.report import Comparison, comparison_of, zoo_comparison
+from widemargin.report.comparison_figures import comparison_figures, pair_data
+from widemargin.report.comparison_verdict import comparison_verdict
+from widemargin.zoo import Zoo, measure_zoo, zoo_table
+
+
+@pytest.fixture(scope="module")
+def found() -> Comparison:
+    return comparison()
+
+
+def regression(name: str, value: float | None) -> Score:
+    return Score(name, "measures", "identity", "none", False, "ridge", "all", 48, 7, grouped_kfold_r2=value)
+
+
+def test_correlations_are_kendalls(found: Comparison) -> None:
+    table = networks_of()
+    expected = stats.kendalltau(table["m.parameter_norm"], table["m.input_margin"]).statistic
+    assert found.correlations.loc["m.parameter_norm", "m.input_margin"] == pytest.approx(expected)
+    assert found.correlations.index.equals(found.correlations.columns)
+    assert np.diagonal(found.correlations).tolist() == [1.0] * 4
+
+
+def test_alike_measures_are_neighbors_whatever_their_direction() -> None:
+    table = networks_of().assign(**{"m.minus": lambda networks: -networks["m.parameter_norm"]})
+    names = comparison_of(table, {"all": evaluate(table)}, name="", cards={}).correlations.columns.tolist()
+    assert abs(names.index("m.minus") - names.index("m.parameter_norm")) == 1
+
+
+def test_two_measures_need_no_tree() -> None:
+    table = networks_of()
+    evaluation = evaluate(table, measures=["m.twice", "m.parameter_norm"])
+    assert comparison_of(table, {"all": evaluation}, name="", cards={}).correlations.shape == (2, 2)
+
+
+def test_a_measure_against_its_expected_direction_is_turned(found: Comparison) -> None:
+    assert [score.name for score in found.turned] == ["m.input_margin"]  # expected to fall with the gap, and rises
+    assert {score.name for score in found.significant} == {"m.twice", "m.parameter_norm", "m.input_margin"}
+
+
+def test_the_verdict_names_the_best_and_the_turned(found: Comparison) -> None:
+    values, order, beyond = comparison_verdict(found)
+    assert values.startswith(
+        "By themselves, these predict the gaps of left-out configurations best (R²): twice (1.000"
+    )
+    assert "3 of 4 measures order the gaps better than chance would, best parameter_norm (τ 0.963" in order
+    assert "1 of them go against the direction that their source expects: input_margin." in order
+    assert beyond.startswith("Of what train accuracy and train loss leave open on left-out configurations")
+    assert "twice (1.000" in beyond
+
+
+def test_the_verdict_says_where_regressions_stand(found: Comparison) -> None:
+    beside = replace(
+        found, regressions=(regression("strong", 1.5), regression("weak", 0.9), regression("none", None))
+    )
+    sentences = comparison_verdict(beside)
+    assert "A regression on strong (7 numbers) reaches 1.500; no single measure does better." in sentences
+    (weak,) = (sentence for sentence in sentences if "weak" in sentence)
+    assert (
+        weak
+        == "A regression on weak (7 numbers) reaches 0.900; single measures that predict better: twice, parameter_norm."
+    )
+    assert not any("none" in sentence for sentence in sentences)
+
+
+def test_the_verdict_does_not_find_order_in_noise() -> None:
+    rng = np.random.default_rng(1)
+    table = networks_of().assign(**{"m.noise": rng.normal(size=48), "m.more": rng.normal(size=48)})
+    evaluation = evaluate(table, measures=["m.noise", "m.more"], num_permutations=999)
+    sentences = comparison_verdict(comparison_of(table, {"all": evaluation}, name="", cards={}))
+    assert "No measure orders the gaps better than chance would, tested all at once." in sentences
+
+
+def test_the_verdict_on_no_measure_is_one_sentence() -> None:
+    table = networks_of().assign(**{"m.flat": 1.0})
+    nothing = comparison_of(table, {"all": evaluate(table, measures=["m.flat"])}, name="", cards={})
+    assert comparison_verdict(nothing) == ["No column could be scored; the reasons stand at the end."]
+
+
+def test_pairs_hold_every_number_once(found: Comparison) -> None:
+    data = pair_data(found)
+    names = [column["name"] for column in data["columns"]]
+    assert names[:2] == ["m.twice", "m.parameter_norm"]  # the best first
+    assert names[-3:] == ["gap", "train_accuracy", "train_loss"]
+    assert data["columns"][0]["values"][5] is None  # infinite
+    assert data["columns"][-3]["values"] == [float(f"{gap:.4g}") for gap in networks_of()["gap"]]
+    assert data["networks"][3][0] == "network net3"
+    assert data["networks"][3][-1] == "seed 1"
+    assert [coloring["name"] for coloring in data["colorings"]] == list(found.evaluation.hyperparameters)
+
+
+def test_hyperparameters_of_many_values_color_nothing() -> None:
+    table = networks_of().assign(**{"hp.lr": np.arange(48) // 2})
+    data = pair_data(comparison_of(table, {"all": evaluate(table)}, name="", cards={}))
+    assert "hp.lr" not in [coloring["name"] for coloring in data["colorings"]]
+
+
+def test_the_matrix_is_drawn_in_its_order(found: Comparison) -> None:
+    figure = comparison_figures(found)["measure-correlations"]["data"][0]
+    assert len(figure["x"]) == len(figure["z"]) == 4
+    assert figure["x"] == [html.escape(found.label(name)) for name in found.correlations.columns]
+
+
+def test_networks_without_a_gap_are_left_out() -> None:
+    table = networks_of()
+    table.loc["net3", "gap"] = np.nan
+    assert "net3" not in comparison_of(table, {"all": evaluate(table)}, name="", cards={}).table.index
+
+
+def test_a_zoo_is_compared_on_all_and_on_those_alike_in_training_accuracy(zoo: Zoo) -> None:
+    measure_zoo(zoo, ["parameter_norm", "input_margin", "num_parameters"], jobs=1)
+    table = zoo_table(zoo)
+    found = zoo_comparison(table, name="tiny", num_resamples=50, num_permutations=99)
+    usable = table[table["why_left_out"] == ""]
+    assert next(iter(found.evaluations)) == "all"
+    assert found.evaluation.num_networks == len(usable)
+    assert set(found.cards) == set(CARDS)
+    assert {score.name: score.sign_error.sign for score in found.evaluation.scores} == {
+        "m.parameter_norm": 1,
+        "m.input_margin": -1,
+    }
+    assert found.evaluation.given == ("train_accuracy", "train_loss")
+    assert "all measures" in {score.name for score in found.regressions}
+    assert "full signature, ridge" in {score.name for score in found.regressions}
+
+
+def test_what_is_known_of_a_zoo_is_not_computed_again(zoo: Zoo) -> None:
+    measure_zoo(zoo, ["parameter_norm", "input_margin", "num_parameters"], jobs=1)
+    table = zoo_table(zoo)
+    first = zoo_comparison(table, name="tiny", num_resamples=50, num_permutations=99)
+    again = zoo_comparison(table, name="tiny", scores=first.regressions, evaluation=first.evaluation)
+    assert again.evaluation is first.evaluation
+    assert again.regressions == first.regressions
+
+
+def test_a_zoo_that_was_not_measured_cannot_be_compared(zoo: Zoo) -> None:
+    table = zoo_table(zoo)
+    with pytest.raises(InvalidInputError, match=r"'m\.\*' must name one of the table's columns"):
+        zoo_comparison(table[[name for name in table if not name.startswith("m.")]], name="tiny")
