@@ -62,17 +62,12 @@ def test_the_verdict_names_the_best_and_the_turned(found: Comparison) -> None:
 
 
 def test_the_verdict_says_where_regressions_stand(found: Comparison) -> None:
-    beside = replace(
-        found, regressions=(regression("strong", 1.5), regression("weak", 0.9), regression("none", None))
-    )
-    sentences = comparison_verdict(beside)
-    assert "A regression on strong (7 numbers) reaches 1.500; no single measure does better." in sentences
-    (weak,) = (sentence for sentence in sentences if "weak" in sentence)
-    assert (
-        weak
-        == "A regression on weak (7 numbers) reaches 0.900; single measures that predict better: twice, parameter_norm."
-    )
-    assert not any("none" in sentence for sentence in sentences)
+    first, none, strong = regression("signature", 0.9), regression("moments", None), regression("all", 0.95)
+    sentences = comparison_verdict(replace(found, regressions=(first, none, regression("weak", 0.1), strong)))
+    assert sentences[1].endswith("– signature (7 numbers): 0.900; all (7 numbers): 0.950; weak (7 numbers): 0.100.")
+    assert sentences[2] == "Single measures that predict better than “signature”: twice, parameter_norm."
+    sentences = comparison_verdict(replace(found, regressions=(regression("signature", 1.5),)))
+    assert sentences[2] == "No single measure predicts better than “signature”."
 
 
 def test_the_verdict_does_not_find_order_in_noise() -> None:

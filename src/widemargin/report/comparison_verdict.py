@@ -1,12 +1,15 @@
 """What a comparison of measures says, in sentences."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from widemargin.prediction import Interval, MeasureScore, Score
 from widemargin.report.comparison import Comparison
 from widemargin.report.findings import interval_text, score_text
 
 __all__ = ["comparison_verdict"]
+
+S = TypeVar("S", MeasureScore, Score)
 
 NUM_NAMED = 3
 
@@ -34,28 +37,28 @@ def _values(comparison: Comparison) -> str:
 
 
 def _regressions(comparison: Comparison) -> list[str]:
-    """Say where regressions on several numbers stand, and which single measures do better than each."""
-    sentences = []
-    for regression in comparison.regressions:
-        if regression.grouped_kfold_r2 is None:
-            continue
-        better = [
-            comparison.label(score.name)
-            for score in comparison.evaluation.scores
-            if score.grouped_kfold_r2 is not None and score.grouped_kfold_r2 > regression.grouped_kfold_r2
-        ]
-        reached = _with_interval(regression.grouped_kfold_r2, regression.grouped_kfold_r2_interval)
-        told = (
-            f"single measures that predict better: {_shortened(better)}"
-            if better
-            else "no single measure does better"
-        )
-        sentences.append(f"A regression on {_described(regression)} reaches {reached}; {told}.")
-    return sentences
-
-
-def _described(score: Score) -> str:
-    return f"{score.name} ({score.num_features} number{'s' * (score.num_features != 1)})"
+    """Say what regressions on several numbers reach, and which single measures do better than the first of them."""
+    known = [score for score in comparison.regressions if score.grouped_kfold_r2 is not None]
+    if not known:
+        return []
+    told = [
+        f"{score.name} ({score.num_features} number{'s' * (score.num_features != 1)}): "
+        f"{_with_interval(score.grouped_kfold_r2, score.grouped_kfold_r2_interval)}"
+        for score in [known[0], *_ranked(known[1:], lambda score: score.grouped_kfold_r2)]
+    ]
+    reached = known[0].grouped_kfold_r2 or 0.0
+    better = [
+        comparison.label(score.name)
+        for score in comparison.evaluation.scores
+        if score.grouped_kfold_r2 is not None and score.grouped_kfold_r2 > reached
+    ]
+    first = f"“{known[0].name}”"
+    return [
+        f"Regressions on several numbers reach, first the one to compare with – {'; '.join(told)}.",
+        f"Single measures that predict better than {first}: {_shortened(better)}."
+        if better
+        else f"No single measure predicts better than {first}.",
+    ]
 
 
 def _order(comparison: Comparison) -> str:
