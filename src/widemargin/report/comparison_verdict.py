@@ -92,7 +92,7 @@ def _beyond(comparison: Comparison) -> str:
     )
 
 
-def _ranked(scores: Sequence[MeasureScore], value: Callable[[MeasureScore], float | None]) -> list[MeasureScore]:
+def _ranked(scores: Sequence[S], value: Callable[[S], float | None]) -> list[S]:
     known = [(found, score) for score in scores if (found := value(score)) is not None]
     return [score for _, score in sorted(known, key=lambda each: -each[0])]
 
