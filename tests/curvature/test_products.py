@@ -70,7 +70,7 @@ def test_gives_the_same_with_and_without_kept_graphs(matrix, monkeypatch):
         monkeypatch.setattr(products, "KEPT_BYTES", 0)
         product = CurvatureProduct(trained, matrix=matrix)
         made_anew = [product(vectors), product(vectors)]
-        assert product._kept is None
+        assert product._kept == []
     assert all(torch.equal(first, other) for other in (kept, *made_anew))
 
 
@@ -125,6 +125,19 @@ def test_normalized_coordinates_are_scaled_by_the_norms_and_biases_stay_fixed(no
     torch.testing.assert_close(free, found[product.is_free][:, product.is_free])
     assert len(free) == 30
     assert (product.signs(4, torch.Generator())[:, norms == 0] == 0).all()
+
+
+def test_units_share_the_graphs_and_count_for_themselves():
+    trained = trained_network("convolution and BatchNorm")
+    vectors = random(2, 81)
+    with trained.borrowed():
+        plain = CurvatureProduct(trained)
+        normalized = plain.in_units("filter")
+        assert torch.equal(normalized(vectors), CurvatureProduct.normalized(trained, "hessian", "filter")(vectors))
+        trained = plain.trained = normalized.trained = None  # what is kept is all that is left
+        assert torch.equal(normalized.scale * plain(normalized.scale * vectors), normalized(vectors))
+    assert plain.scale is None
+    assert (plain.num_products, normalized.num_products) == (2, 4)
 
 
 def test_the_whole_matrix_is_that_of_its_parts(monkeypatch):

@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from curvature.known_curvature import NETWORKS, bowl, dense, rotated, trained_network
-from widemargin.curvature import hessian_diagonal, hessian_trace
+from widemargin.curvature import CurvatureProduct, hessian_diagonal, hessian_trace
+from widemargin.curvature.lanczos import KrylovSpace
+from widemargin.curvature.trace import trace_beyond
 from widemargin.errors import InvalidInputError
 
 
@@ -93,6 +95,61 @@ def test_follows_the_parameters_that_are_named():
     trained = trained_network("mlp")
     at = {name: 2 * value.detach() for name, value in trained.model.named_parameters()}
     assert hessian_trace(trained, at=at).value == pytest.approx(float(dense(trained, at=at).trace()))
+
+
+def krylov_space(hessian: torch.Tensor, size: int, seed: int = 0) -> KrylovSpace[CurvatureProduct]:
+    krylov = KrylovSpace(CurvatureProduct(bowl(hessian)), size, torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        while krylov.size < size:
+            krylov.expand()
+    return krylov
+
+
+def test_a_known_space_leaves_its_complement_to_the_probes():
+    krylov = krylov_space(HARD, 7, seed=3)
+    generator = torch.Generator().manual_seed(3)
+    torch.randn(60, generator=generator, dtype=torch.float64)  # the vector that the space started from
+    probes = 2.0 * torch.randint(0, 2, (10, 60), generator=generator).double() - 1.0
+    inside = krylov.vectors.T @ krylov.vectors
+    outside = torch.eye(60, dtype=torch.float64) - inside
+    samples = torch.stack([probe @ outside @ HARD @ outside @ probe for probe in probes])
+    found = trace_beyond(krylov, num_probes=10)
+    assert found.value == pytest.approx(float((inside @ HARD).trace() + samples.mean()))
+    assert found.standard_error == pytest.approx(float(samples.std()) / 10**0.5)
+
+
+def test_the_trace_beyond_a_space_is_unbiased_and_its_standard_error_honest():
+    estimates = [trace_beyond(krylov_space(HARD, 12, seed=seed), num_probes=10) for seed in range(200)]
+    scores = np.array([(e.value - float(HARD.trace())) / e.standard_error for e in estimates])
+    assert abs(scores.mean()) < 3 * scores.std() / len(scores) ** 0.5
+    assert 0.8 < scores.std() < 1.5  # ten probes: a t distribution's is 1.13
+
+
+def test_the_trace_beyond_a_space_costs_a_product_a_probe_and_leaves_the_space_alone():
+    krylov = krylov_space(HARD, 7)
+    first = trace_beyond(krylov, num_probes=4)
+    assert krylov.product.num_products == 7 + 4
+    assert trace_beyond(krylov, num_probes=4) == first
+
+
+def test_a_restarted_space_knows_its_trace_too():
+    hessian = rotated(torch.cat([torch.full((95,), 1e-3), torch.tensor([1.0, 5, 10, 50, 1e3])]))
+    krylov = krylov_space(hessian, 12)
+    krylov.shrink(6)
+    assert krylov.size == 6
+    assert trace_beyond(krylov, num_probes=8).value == pytest.approx(float(hessian.trace()), rel=1e-5)
+
+
+def test_a_space_of_all_dimensions_leaves_no_error():
+    hessian = rotated(torch.linspace(-1, 4, 9))
+    found = trace_beyond(krylov_space(hessian, 9), num_probes=2)
+    assert found.value == pytest.approx(float(hessian.trace()))
+    assert found.standard_error is None
+
+
+def test_one_probe_beyond_a_space_has_no_standard_error():
+    with pytest.raises(InvalidInputError, match="num_probes must be at least 2 for a standard error, got 1"):
+        trace_beyond(krylov_space(HARD, 3), num_probes=1)
 
 
 @pytest.mark.parametrize("function", [hessian_trace, hessian_diagonal])

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from widemargin.curvature.lanczos import largest_eigenpairs
+from widemargin.curvature.lanczos import KrylovSpace
 from widemargin.curvature.products import CurvatureProduct, Matrix
 from widemargin.errors import InvalidInputError
 from widemargin.parameters import Normalization
@@ -39,6 +39,32 @@ class Eigenvalues:
     has_converged: bool
     num_products: int
     caveats: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, krylov: KrylovSpace[CurvatureProduct], *, num: int, tolerance: float, max_products: int
+    ) -> "Eigenvalues":
+        """Return the largest eigenvalues of a matrix; call it while the network is borrowed.
+
+        Args:
+            krylov: The space to search, which grows.
+            num: How many eigenvalues.
+            tolerance: Largest residual that is good enough, relative to its eigenvalue.
+            max_products: When to give up; what was found by then comes back with a caveat.
+
+        Raises:
+            InvalidInputError: What :class:`CurvatureProduct` raises.
+        """
+        values, vectors, residuals, is_good = krylov.search(num, tolerance=tolerance, max_products=max_products)
+        num_products, caveats = krylov.product.num_products, krylov.product.caveats
+        has_converged = bool(is_good.all())
+        if not has_converged:
+            worst = float((residuals / values.abs()).max())
+            caveats += (
+                f"Not converged after {num_products} products: a residual is {worst:.1e} of its eigenvalue, more "
+                f"than the tolerance of {tolerance:.1e}. Raise max_products or tolerance.",
+            )
+        return cls(values.numpy(), residuals.numpy(), vectors, has_converged, num_products, caveats)
 
 
 def top_eigenvalues(
@@ -94,22 +120,5 @@ def top_eigenvalues(
         if not 0 < tolerance < 1:
             raise InvalidInputError(f"tolerance must be between 0 and 1, got {tolerance}. 1e-3 is a thousandth.")
         generator = torch.Generator().manual_seed(seed)
-        values, vectors, residuals, is_good = largest_eigenpairs(
-            product, num, tolerance=tolerance, max_products=max_products, generator=generator
-        )
-    has_converged = bool(is_good.all())
-    caveats = product.caveats
-    if not has_converged:
-        worst = float((residuals / values.abs()).max())
-        caveats += (
-            f"Not converged after {product.num_products} products: a residual is {worst:.1e} of its eigenvalue, more "
-            f"than the tolerance of {tolerance:.1e}. Raise max_products or tolerance.",
-        )
-    return Eigenvalues(
-        values=values.numpy(),
-        residuals=residuals.numpy(),
-        vectors=vectors,
-        has_converged=has_converged,
-        num_products=product.num_products,
-        caveats=caveats,
-    )
+        krylov = KrylovSpace.with_room_for(product, num, generator)
+        return Eigenvalues.of(krylov, num=num, tolerance=tolerance, max_products=max_products)

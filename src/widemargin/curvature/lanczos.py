@@ -1,6 +1,6 @@
 """Lanczos's method: a symmetric matrix as it is seen from a growing Krylov space."""
 
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,7 +30,10 @@ class SymmetricMap(Protocol):
         """Return the products, in the shape and precision of the vectors."""
 
 
-class KrylovSpace:
+M = TypeVar("M", bound=SymmetricMap)
+
+
+class KrylovSpace(Generic[M]):
     """Orthonormal vectors v, Hv, H²v, … and the matrix that H is among them.
 
     Every new vector is made orthogonal to all earlier ones, twice. Where H maps the space into itself, it goes on
@@ -52,7 +55,7 @@ class KrylovSpace:
 
     def __init__(
         self,
-        product: SymmetricMap,
+        product: M,
         capacity: int,
         generator: torch.Generator,
         start: Float[Tensor, " parameters"] | None = None,
@@ -66,6 +69,11 @@ class KrylovSpace:
         self._vectors = start.new_empty(capacity, len(start))
         self._next = start / start.norm()
         self._rounding = 10 * max(torch.finfo(dtype).eps for dtype in product.space.dtypes)
+
+    @classmethod
+    def with_room_for(cls, product: M, num: int, generator: torch.Generator) -> "KrylovSpace[M]":
+        """Return a space in which so many of the largest eigenpairs can be searched well."""
+        return cls(product, min(int(product.is_free.sum()), max(2 * num + 10, 40)), generator)
 
     @property
     def vectors(self) -> Float[Tensor, "size parameters"]:
@@ -101,6 +109,24 @@ class KrylovSpace:
         values, coordinates = torch.linalg.eigh(self.matrix)
         values, coordinates = values.flip(0)[:num], coordinates.flip(1)[:, :num].T
         return values, coordinates, self.coupling * coordinates[:, -1].abs()
+
+    def search(
+        self, num: int, *, tolerance: float, max_products: int
+    ) -> tuple[
+        Float[Tensor, " {num}"], Float[Tensor, "{num} parameters"], Float[Tensor, " {num}"], Bool[Tensor, " {num}"]
+    ]:
+        """Grow until the largest eigenpairs are known; see :func:`largest_eigenpairs`."""
+        num_free = int(self.product.is_free.sum())
+        for _ in range(max_products):
+            if self.size == len(self._vectors):
+                self.shrink(num + (self.size - num) // 2)
+            self.expand()
+            values, coordinates, residuals = self.eigenpairs(num)
+            is_searched = self.size == num_free or (self.size >= num and num_free > SMALL)
+            is_good = (residuals <= tolerance * values.abs() + self.noise) & is_searched
+            if is_good.all():
+                break
+        return values, coordinates.to(self.vectors) @ self.vectors, residuals, is_good
 
     def shrink(self, num: int) -> None:
         """Keep the largest eigenvectors of ``matrix`` only; the space goes on growing from where it was."""
@@ -141,16 +167,5 @@ def largest_eigenpairs(
         max_products: When to stop whatever was found, ``num`` or more.
         generator: Draws the vector to start from.
     """
-    num_free = int(product.is_free.sum())
-    capacity = min(num_free, max(2 * num + 10, 40))
-    krylov = KrylovSpace(product, capacity, generator)
-    for _ in range(max_products):
-        if krylov.size == capacity:
-            krylov.shrink(num + (capacity - num) // 2)
-        krylov.expand()
-        values, coordinates, residuals = krylov.eigenpairs(num)
-        is_searched = krylov.size == num_free or (krylov.size >= num and num_free > SMALL)
-        is_good = (residuals <= tolerance * values.abs() + krylov.noise) & is_searched
-        if is_good.all():
-            break
-    return values, coordinates.to(product.is_free.device) @ krylov.vectors, residuals, is_good
+    krylov = KrylovSpace.with_room_for(product, num, generator)
+    return krylov.search(num, tolerance=tolerance, max_products=max_products)

@@ -1,5 +1,6 @@
 """Products of vectors with the curvature of the training loss."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, TypeAlias
 
@@ -89,7 +90,7 @@ class CurvatureProduct:
         self._fixed = {name: value for name, value in (at or {}).items() if name not in self.space.names}
         # Copies that are differentiated in place of the network's own, which may be frozen.
         self._leaves = {name: tensors[name].detach().clone().requires_grad_() for name in self.space.names}
-        self._kept: list[tuple[Linear, int]] | None = None
+        self._kept: list[tuple[Linear, int]] = []
         self._bytes_per_example: float | None = None
 
     @classmethod
@@ -105,12 +106,20 @@ class CurvatureProduct:
         Raises:
             InvalidInputError: An unknown normalization, or no weight with two dimensions that is not 0.
         """
-        product = cls(trained, matrix=matrix, at=at)
-        if normalization == "none":
-            return product
-        groups = product.space.groups(product.space.flat(product._leaves), normalization)
-        product.scale = groups.norms.double()
-        product.caveats += groups.caveats
+        return cls(trained, matrix=matrix, at=at).in_units(normalization)
+
+    def in_units(self, normalization: Normalization) -> "CurvatureProduct":
+        """Return the product in coordinates whose unit is the norm of each filter or layer; graphs are shared.
+
+        Raises:
+            InvalidInputError: An unknown normalization, or no weight with two dimensions that is not 0.
+        """
+        product = copy.copy(self)
+        product.num_products = 0
+        if normalization != "none":
+            groups = self.space.groups(self.space.flat(self._leaves), normalization)
+            product.scale = groups.norms.double()
+            product.caveats += groups.caveats
         return product
 
     @property
@@ -163,7 +172,7 @@ class CurvatureProduct:
 
     def _linear_maps(self) -> Iterator[tuple[Linear, int]]:
         """Yield the curvature of each batch's summed loss, and the number of its examples."""
-        if self._kept is not None:
+        if self._kept:
             yield from self._kept
             return
         kept: list[tuple[Linear, int]] = []
@@ -179,8 +188,7 @@ class CurvatureProduct:
             else:
                 kept.clear()
             yield linear, len(labels)
-        if kept:
-            self._kept = kept
+        self._kept += kept
 
     def _forward(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Return the logits of a batch, and its summed loss as a function of them."""

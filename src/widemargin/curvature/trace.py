@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from widemargin.curvature.lanczos import KrylovSpace
 from widemargin.curvature.products import CurvatureProduct, Matrix
 from widemargin.errors import InvalidInputError
 from widemargin.parameters import Normalization
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel
 
-__all__ = ["Diagonal", "hessian_diagonal", "hessian_trace"]
+__all__ = ["Diagonal", "hessian_diagonal", "hessian_trace", "trace_beyond"]
 
 PRODUCTS_PER_PROBE = 3
 
@@ -76,8 +77,31 @@ def hessian_trace(
         known, samples = _diagonals(product, num_probes, seed)
     if samples is None:
         return Estimate(float(known.sum()), caveats=product.caveats)
-    sums = samples.sum(dim=1)
-    return Estimate(float(known.sum() + sums.mean()), float(_standard_error(sums)), caveats=product.caveats)
+    return _trace(product, known.sum(), samples)
+
+
+def trace_beyond(krylov: KrylovSpace[CurvatureProduct], *, num_probes: int) -> Estimate:
+    """Return the trace of a matrix of which a Krylov space is known; call it while the network is borrowed.
+
+    The trace within the space is that of its own matrix and costs nothing; random probes, one product each, measure
+    the rest. They are drawn where the space's generator stands, so they do not depend on the space, and the estimate
+    is unbiased given it. The standard error is that of the probes; a space of all dimensions leaves none.
+
+    Args:
+        krylov: The space; nothing of it changes.
+        num_probes: How many random probes.
+
+    Raises:
+        InvalidInputError: Fewer than two probes; and what :class:`CurvatureProduct` raises.
+
+    Source: Chen and Hallman 2022 (arXiv 2205.01736), Krylov-aware stochastic trace estimation.
+    """
+    _check(num_probes)
+    product, known = krylov.product, krylov.matrix.trace()
+    if krylov.size == product.is_free.sum():
+        return Estimate(float(known), caveats=product.caveats)
+    probes = product.signs(num_probes, krylov.generator.clone_state())
+    return _trace(product, known, _samples_beyond(product, krylov.vectors, probes))
 
 
 def hessian_diagonal(
@@ -115,8 +139,7 @@ def _diagonals(
 
     With P the projection on the dominant directions, H = PH + HP − PHP + (1−P)H(1−P); the last is sampled.
     """
-    if num_probes < 2:
-        raise InvalidInputError(f"num_probes must be at least 2 for a standard error, got {num_probes}.")
+    _check(num_probes)
     is_free = product.is_free
     if is_free.sum() <= PRODUCTS_PER_PROBE * num_probes:
         exact = torch.zeros(len(is_free), dtype=torch.float64, device=is_free.device)
@@ -127,9 +150,26 @@ def _diagonals(
     images = product(directions)
     among = images @ directions.T
     known = 2 * (directions * images).sum(dim=0) - (directions * (among.T @ directions)).sum(dim=0)
-    probes = product.signs(num_probes, generator)
-    rest = product(_without(probes, directions))
-    return known, probes * _without(rest, directions)
+    return known, _samples_beyond(product, directions, product.signs(num_probes, generator))
+
+
+def _samples_beyond(
+    product: CurvatureProduct,
+    directions: Float[Tensor, "directions parameters"],
+    probes: Float[Tensor, "probes parameters"],
+) -> Float[Tensor, "probes parameters"]:
+    """Return samples of the diagonal of (1−P)H(1−P), one a probe; each costs a product."""
+    return probes * _without(product(_without(probes, directions)), directions)
+
+
+def _trace(product: CurvatureProduct, known: Tensor, samples: Float[Tensor, "probes parameters"]) -> Estimate:
+    sums = samples.sum(dim=1)
+    return Estimate(float(known + sums.mean()), float(_standard_error(sums)), caveats=product.caveats)
+
+
+def _check(num_probes: int) -> None:
+    if num_probes < 2:
+        raise InvalidInputError(f"num_probes must be at least 2 for a standard error, got {num_probes}.")
 
 
 def _without(

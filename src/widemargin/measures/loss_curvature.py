@@ -2,10 +2,10 @@
 
 import torch
 
-from widemargin import curvature
+from widemargin.curvature.trace import trace_beyond
+from widemargin.measures.dominant_curvature import DominantCurvature
 from widemargin.measures.measure import Measure
 from widemargin.measures.quantities import Cost, Quantities
-from widemargin.parameters import Normalization
 from widemargin.results import Estimate
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "top_hessian_eigenvalue",
 ]
 
-TOLERANCE, MAX_PRODUCTS = 5e-2, 15
 NUM_PROBES = 3
 
 
@@ -31,7 +30,7 @@ def top_hessian_eigenvalue(quantities: Quantities) -> Estimate:
 
     Source: Keskar et al. 2017 (arXiv 1609.04836), where sharpness stands for it.
     """
-    return _top_eigenvalue(quantities, "none")
+    return _top_eigenvalue(quantities.dominant_curvature)
 
 
 def filter_normalized_top_hessian_eigenvalue(quantities: Quantities) -> Estimate:
@@ -43,21 +42,21 @@ def filter_normalized_top_hessian_eigenvalue(quantities: Quantities) -> Estimate
 
     Source: Huang et al. 2019 (arXiv 1906.03291); filters as in Li et al. 2018 (arXiv 1712.09913), section 4.
     """
-    _ = quantities.filters  # raises where there are none
-    return _top_eigenvalue(quantities, "filter")
+    return _top_eigenvalue(quantities.normalized_dominant_curvature)
 
 
 def hessian_trace(quantities: Quantities) -> Estimate:
     """Return the trace of the Hessian of the mean loss on the sample [loss / squared unit].
 
-    From three dominant directions and three random probes; the error, that of the probes, is a rough one.
+    Exact in the space in which :func:`top_hessian_eigenvalue` is found, and from three random probes outside of it;
+    the error, that of the probes, is a rough one.
 
     Raises:
         InvalidInputError: The loss has no finite second derivative.
 
-    Source: Meyer, Musco, Musco and Woodruff 2021 (arXiv 2010.09649), Hutch++.
+    Source: Chen and Hallman 2022 (arXiv 2205.01736); Meyer, Musco, Musco and Woodruff 2021 (arXiv 2010.09649).
     """
-    return curvature.hessian_trace(quantities.sample, num_probes=NUM_PROBES, seed=quantities.seed)
+    return _trace(quantities.dominant_curvature)
 
 
 def filter_normalized_hessian_trace(quantities: Quantities) -> Estimate:
@@ -69,10 +68,7 @@ def filter_normalized_hessian_trace(quantities: Quantities) -> Estimate:
 
     Source: as for :func:`filter_normalized_top_hessian_eigenvalue` and :func:`hessian_trace`.
     """
-    _ = quantities.filters  # raises where there are none
-    return curvature.hessian_trace(
-        quantities.sample, num_probes=NUM_PROBES, normalization="filter", seed=quantities.seed
-    )
+    return _trace(quantities.normalized_dominant_curvature)
 
 
 def fisher_rao_norm(quantities: Quantities) -> Estimate:
@@ -107,18 +103,17 @@ def fisher_rao_norm(quantities: Quantities) -> Estimate:
     return Estimate(depth**2 * float((products**2).mean()), caveats=caveats)
 
 
-def _top_eigenvalue(quantities: Quantities, normalization: Normalization) -> Estimate:
-    found = curvature.top_eigenvalues(
-        quantities.sample,
-        normalization=normalization,
-        tolerance=TOLERANCE,
-        max_products=MAX_PRODUCTS,
-        seed=quantities.seed,
-    )
-    return Estimate(float(found.values[0]), caveats=found.caveats)
+def _top_eigenvalue(found: DominantCurvature) -> Estimate:
+    return Estimate(float(found.largest.values[0]), caveats=found.largest.caveats)
+
+
+def _trace(found: DominantCurvature) -> Estimate:
+    with found.krylov.product.trained.borrowed(), torch.no_grad():
+        return trace_beyond(found.krylov, num_probes=NUM_PROBES)
 
 
 HIGH_LOSS = "Where a network fits every example, cross-entropy has hardly any curvature, however it generalizes."
+TRACE = Cost(sample=2.5 * NUM_PROBES)
 SCALED = "Scaling layers against each other changes it and not the network. "
 
 CURVATURE_MEASURES: tuple[Measure, ...] = (
@@ -133,8 +128,7 @@ CURVATURE_MEASURES: tuple[Measure, ...] = (
         "where it is large, which is one account of why such training generalizes.",
         misleads=SCALED + HIGH_LOSS,
         reference="Keskar et al. 2017, arXiv 1609.04836",
-        uses=("sample",),
-        cost=Cost(sample=30),
+        uses=("dominant_curvature",),
     ),
     Measure(
         name="filter_normalized_top_hessian_eigenvalue",
@@ -147,8 +141,7 @@ CURVATURE_MEASURES: tuple[Measure, ...] = (
         "each other leave it as it is.",
         misleads="Biases and the parameters of norms count as fixed. " + HIGH_LOSS,
         reference="Huang et al. 2019, arXiv 1906.03291; Li et al. 2018, arXiv 1712.09913, section 4",
-        uses=("filters", "sample"),
-        cost=Cost(sample=35),
+        uses=("normalized_dominant_curvature",),
         is_scale_invariant=True,
     ),
     Measure(
@@ -161,9 +154,9 @@ CURVATURE_MEASURES: tuple[Measure, ...] = (
         idea="The curvature of the loss summed over all directions, twice what small noise on the parameters adds to "
         "the loss per variance. Flat minima have a small one.",
         misleads=SCALED + HIGH_LOSS,
-        reference="Meyer et al. 2021, arXiv 2010.09649 (estimator)",
-        uses=("sample",),
-        cost=Cost(sample=40),
+        reference="Chen and Hallman 2022, arXiv 2205.01736 (estimator)",
+        uses=("dominant_curvature",),
+        cost=TRACE,
     ),
     Measure(
         name="filter_normalized_hessian_trace",
@@ -175,9 +168,9 @@ CURVATURE_MEASURES: tuple[Measure, ...] = (
         idea="The summed curvature when every filter is measured by its own norm. Layers that are scaled against "
         "each other leave it as it is.",
         misleads="Biases and the parameters of norms count as fixed. " + HIGH_LOSS,
-        reference="Li et al. 2018, arXiv 1712.09913, section 4; Meyer et al. 2021, arXiv 2010.09649 (estimator)",
-        uses=("filters", "sample"),
-        cost=Cost(sample=40),
+        reference="Li et al. 2018, arXiv 1712.09913, section 4; Chen and Hallman 2022, arXiv 2205.01736 (estimator)",
+        uses=("normalized_dominant_curvature",),
+        cost=TRACE,
         is_scale_invariant=True,
     ),
     Measure(

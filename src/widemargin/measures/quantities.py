@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from widemargin.curvature import CurvatureProduct
 from widemargin.errors import InvalidInputError, MeasureNotApplicableError
 from widemargin.landscape import BasinRadii
 from widemargin.margins import MarginDistribution, margin_distribution, output_margins
 from widemargin.measures.ascent import Slope, slope
 from widemargin.measures.basin_search import radii_of_basin
 from widemargin.measures.class_separation import ClassSpreads, class_spreads
+from widemargin.measures.dominant_curvature import DominantCurvature, dominant_curvature
 from widemargin.measures.features import Features, sampled_features
 from widemargin.measures.gradient_noise import GradientNoise, gradient_noise
 from widemargin.measures.linear_maps import LinearMap, linear_maps
@@ -282,6 +284,22 @@ class Quantities:
         """Loss and gradient on the sample."""
         with self.sample.borrowed():
             return slope(self.sample)
+
+    @quantity(sample=3, uses=["sample"])
+    def hessian(self) -> CurvatureProduct:
+        """Products with the Hessian of the loss on the sample; its graphs are made at the first and kept."""
+        return CurvatureProduct(self.sample)
+
+    @quantity(sample=15, uses=["hessian"])
+    def dominant_curvature(self) -> DominantCurvature:
+        """Largest eigenvalue of the Hessian."""
+        return dominant_curvature(self.hessian, seed=self.seed)
+
+    @quantity(sample=24, uses=["hessian", "filters"])
+    def normalized_dominant_curvature(self) -> DominantCurvature:
+        """The same where the unit of each weight is the norm of its filter, and biases stay fixed."""
+        _ = self.filters  # raises where there are none
+        return dominant_curvature(self.hessian.in_units("filter"), seed=self.seed)
 
     @quantity(sample=24, uses=["sample", "parameters"])
     def noise_tolerance(self) -> NoiseTolerance:
