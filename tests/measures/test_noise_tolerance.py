@@ -11,6 +11,7 @@ from torch import nn
 from measures.sharpness_cases import classifier, independent
 from widemargin import TrainedModel
 from widemargin.errors import InvalidLogitsError, MeasureNotApplicableError
+from widemargin.landscape.evaluation import Evaluation
 from widemargin.measures import noise_tolerance as module
 from widemargin.measures.noise_tolerance import noise_tolerance
 
@@ -35,6 +36,22 @@ def test_its_error_is_honest():
     scores = np.array([math.log(each.deviation * QUANTILE) / each.relative_error for each in found])
     assert abs(scores.mean()) < 3 * scores.std() / len(scores) ** 0.5
     assert 0.6 < scores.std() < 1.6
+
+
+@pytest.mark.parametrize("far", [100.0, 5.0])
+def test_where_the_scouts_send_all_draws_does_not_matter(far, monkeypatch):
+    trained, unit = independent(torch.full((1000,), 0.3)), torch.ones(1000)
+    expected = noise_tolerance(trained, unit=unit, seed=0).deviation
+    monkeypatch.setattr(module, "FAR", far)  # they stop early, or do not look at all
+    assert noise_tolerance(trained, unit=unit, seed=0).deviation == pytest.approx(expected, rel=5e-3)
+
+
+def test_it_is_found_in_half_of_the_evaluations_of_bisection(monkeypatch):
+    num_points, evaluate = [], Evaluation.at
+    monkeypatch.setattr(Evaluation, "at", lambda self, some: num_points.append(len(some)) or evaluate(self, some))
+    for seed in range(10):
+        noise_tolerance(independent(torch.full((300,), 0.3)), unit=torch.ones(300), seed=seed)
+    assert sum(num_points) / 10 < 81 / 2  # bisection to the same width: the network itself and 8 times 10 draws
 
 
 def test_accuracy_falls_by_a_tenth_there(monkeypatch):

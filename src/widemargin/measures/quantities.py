@@ -301,12 +301,12 @@ class Quantities:
         _ = self.filters  # raises where there are none
         return dominant_curvature(self.hessian.in_units("filter"), seed=self.seed)
 
-    @quantity(sample=24, uses=["sample", "parameters"])
+    @quantity(sample=11, uses=["sample", "parameters"])
     def noise_tolerance(self) -> NoiseTolerance:
         """Standard deviation of noise, equal for all parameters, that costs 0.1 of the accuracy."""
         return noise_tolerance(self.sample, unit=torch.ones_like(self.parameters), seed=self.seed)
 
-    @quantity(sample=24, uses=["sample", "parameters"])
+    @quantity(sample=11, uses=["sample", "parameters"])
     def relative_noise_tolerance(self) -> NoiseTolerance:
         """The same in units of each parameter's own magnitude."""
         return noise_tolerance(self.sample, unit=self.parameters.abs(), seed=self.seed)
