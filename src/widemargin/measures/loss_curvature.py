@@ -113,7 +113,7 @@ def _trace(found: DominantCurvature) -> Estimate:
 
 
 HIGH_LOSS = "Where a network fits every example, cross-entropy has hardly any curvature, however it generalizes."
-TRACE = Cost(sample=2.5 * NUM_PROBES)
+TRACE = Cost(sample=3 * NUM_PROBES)
 SCALED = "Scaling layers against each other changes it and not the network. "
 
 CURVATURE_MEASURES: tuple[Measure, ...] = (
