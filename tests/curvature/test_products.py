@@ -131,13 +131,23 @@ def test_units_share_the_graphs_and_count_for_themselves():
     trained = trained_network("convolution and BatchNorm")
     vectors = random(2, 81)
     with trained.borrowed():
-        plain = CurvatureProduct(trained)
+        plain, expected = CurvatureProduct(trained), CurvatureProduct.normalized(trained, "hessian", "filter")
+        products = plain(vectors)
         normalized = plain.in_units("filter")
-        assert torch.equal(normalized(vectors), CurvatureProduct.normalized(trained, "hessian", "filter")(vectors))
-        trained = plain.trained = normalized.trained = None  # what is kept is all that is left
-        assert torch.equal(normalized.scale * plain(normalized.scale * vectors), normalized(vectors))
-    assert plain.scale is None
-    assert (plain.num_products, normalized.num_products) == (2, 4)
+        normalized.trained = None  # what is kept is all that is left
+        assert torch.equal(normalized(vectors), expected(vectors))
+        assert torch.equal(plain(vectors), products)
+    assert (plain.num_products, normalized.num_products) == (4, 2)
+
+
+def test_graphs_that_were_made_in_units_serve_the_plain_product_too():
+    trained = trained_network("convolution and BatchNorm")
+    vectors = random(2, 81)
+    with trained.borrowed():
+        plain, expected = CurvatureProduct(trained), CurvatureProduct(trained)
+        plain.in_units("filter")(vectors)
+        plain.trained = None
+        assert torch.equal(plain(vectors), expected(vectors))
 
 
 def test_the_whole_matrix_is_that_of_its_parts(monkeypatch):
