@@ -78,11 +78,26 @@ def test_prints_chosen_measures_and_why_others_do_not_apply(widemargin: CommandL
     names = "stable_rank,steps_to_loss,filter_normalized_top_hessian_eigenvalue,gradient_variance"
     code, out, _ = widemargin("measure", "own_net:made", "--data", "own_data:train", "--measures", names)
     assert code == 0
-    assert re.search(r"^ *stable_rank +[0-9.]+ ", out, re.MULTILINE)
+    assert re.search(r"^ *stable_rank \[dimensions\] +[0-9.]+ ", out, re.MULTILINE)
     assert re.search(r"^ *filter_normalized_top_hessian_eigenvalue +[0-9.]+ ", out, re.MULTILINE)
     assert max(map(len, out[out.index("Measures") : out.index("for what")].splitlines())) <= 80
     assert "not applicable: steps_to_loss: the history of the training is needed, and is not known." in out
     assert "for what measures share" in out
+
+
+def test_units_stand_beside_or_below_the_name(widemargin: CommandLine, zoo: Zoo) -> None:
+    run = str(zoo.runs()[0].folder)
+    out = widemargin("measure", run, "--measures", "training_loss,gradient_variance")[1]
+    assert re.search(r"^ training_loss \[nats\] +\S+ +− *$", out, re.MULTILINE)
+    assert "\n   [squared loss / squared unit of a parameter]" in out
+
+
+def test_writes_a_page_too(widemargin: CommandLine, zoo: Zoo, tmp_path: Path) -> None:
+    page = tmp_path / "pages" / "net.html"
+    code, out, _ = widemargin("measure", zoo.runs()[0].folder, "--measures", "training_loss", "--report", page)
+    assert code == 0
+    assert out.endswith(f"Report: {page}\n")
+    assert 'id="measure-training_loss"' in page.read_text("utf-8")
 
 
 DEAD = """

@@ -11,7 +11,7 @@ from widemargin.report.plotly_figures import density_figure, order_statistics_fi
 
 
 def test_densities_have_a_panel_a_layer(findings: Findings) -> None:
-    figure = density_figure(findings.well, "#123456")
+    figure = density_figure(findings.well.densities, "#123456")
     assert [title["text"] for title in figure["layout"]["annotations"]] == [d.layer for d in findings.well.densities]
     for trace, density in zip(figure["data"], findings.well.densities, strict=True):
         np.testing.assert_allclose(trace["x"], density.margins)
@@ -21,7 +21,7 @@ def test_densities_have_a_panel_a_layer(findings: Findings) -> None:
 
 
 def test_both_networks_share_the_horizontal_axes(findings: Findings) -> None:
-    well, badly = (density_figure(p, "#123456")["layout"] for p in (findings.well, findings.badly))
+    well, badly = (density_figure(p.densities, "#123456")["layout"] for p in (findings.well, findings.badly))
     for axis in ("xaxis", "xaxis2", "xaxis3", "xaxis4"):
         assert well[axis]["range"] == badly[axis]["range"]
 
@@ -76,7 +76,7 @@ def test_configurations_are_escaped_for_plotlys_markup(findings: Findings) -> No
 
 def test_figures_bring_no_template_that_would_fix_a_theme(findings: Findings) -> None:
     figures: list[dict[str, Any]] = [
-        density_figure(findings.well, "#123456"),
+        density_figure(findings.well.densities, "#123456"),
         order_statistics_figure((findings.well,), ("#111111",)),
         predicted_gap_figure(findings),
     ]

@@ -206,6 +206,7 @@ def measure(
     measures: Measures = "all",
     budget: Budget = "60s",
     seed: Annotated[int, typer.Option(min=0, help="Seed of samples, probes and perturbations.")] = 0,
+    page: Annotated[Path | None, typer.Option("--report", help="Write it all as an HTML page, too.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure one trained network on its training data: its margin distribution, and every measure that fits.
@@ -257,12 +258,18 @@ def measure(
         answer |= {"measures": as_records(frame), "shared_seconds": frame.attrs["shared_seconds"]}
     if not is_first:
         return
+    if page is not None:
+        from widemargin.report import measured_network, write_network
+
+        write_network(measured_network(target, distribution, train, test, frame), page)
     if as_json:
         print_json(answer)
         return
     _print_margins(distribution, answer)
     if frame is not None:
         print_measures(frame)
+    if page is not None:
+        print(f"Report: {page}")
 
 
 def _with_first_seed(name: str, seed: int) -> "Study":

@@ -25,6 +25,9 @@ Budget = Annotated[
     str, typer.Option(help="Time for the measures, such as 60s, 5m or 1h: the cheap first, as many as fit; or none.")
 ]
 
+NAME_WIDTH = 40
+"""Letters of the longest name; a unit that does not fit beside a name stands below it."""
+
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -104,16 +107,17 @@ def print_measures(frame: "pd.DataFrame") -> None:
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column("measure", no_wrap=True)
+    table.add_column("measure [unit]", no_wrap=True)
     for column in ("value", "±", "gap"):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("unit", overflow="fold")
     found = frame[frame["status"] == "measured"]
     for name, row in found.iterrows():
         error = row["standard_error"]
         told = "" if math.isnan(error) else "unbounded" if math.isinf(error) else f"{error:.2g}"
         sign = "+" if row["sign"] > 0 else "−"
-        table.add_row(str(name), f"{row['value']:.5g}", told, sign, row["unit"])
+        unit = f"[{row['unit']}]" if row["unit"] else ""
+        between = " " if len(f"{name} {unit}") <= NAME_WIDTH else "\n  "
+        table.add_row(f"{name}{between}{unit}".rstrip(), f"{row['value']:.5g}", told, sign)
     Console(markup=False).print(table)
     shared = sum(frame.attrs["shared_seconds"].values())
     print(f"{frame['seconds'].sum():.1f} s, and {shared:.1f} s for what measures share (passes, gradients, spectra)")

@@ -4,19 +4,23 @@ from widemargin.report.catalog_page import catalog_page
 from widemargin.report.comparison import Comparison, comparison_of, zoo_comparison
 from widemargin.report.explanation import Explanation, explain
 from widemargin.report.findings import Findings, Portrait, zoo_findings
-from widemargin.report.report import write_comparison, write_explanation, write_report
+from widemargin.report.measured_network import MeasuredNetwork, measured_network
+from widemargin.report.report import write_comparison, write_explanation, write_network, write_report
 from widemargin.report.results_page import write_results_page
 
 __all__ = [
     "Comparison",
     "Explanation",
     "Findings",
+    "MeasuredNetwork",
     "Portrait",
     "catalog_page",
     "comparison_of",
     "explain",
+    "measured_network",
     "write_comparison",
     "write_explanation",
+    "write_network",
     "write_report",
     "write_results_page",
     "zoo_comparison",

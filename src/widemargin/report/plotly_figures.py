@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from widemargin.figures import Density
 from widemargin.figures.colors import NEITHER, NETWORK, WELL
 from widemargin.report.axes import LEGEND, SEE_THROUGH
 from widemargin.report.findings import Findings, Portrait, configuration_parts
@@ -16,11 +17,11 @@ from widemargin.report.findings import Findings, Portrait, configuration_parts
 __all__ = ["density_figure", "order_statistics_figure", "predicted_gap_figure"]
 
 
-def density_figure(portrait: Portrait, color: str) -> dict[str, Any]:
+def density_figure(densities: Sequence[Density], color: str) -> dict[str, Any]:
     """Return one network's margin densities, a panel a layer."""
-    layers = [density.layer for density in portrait.densities]
+    layers = [density.layer for density in densities]
     figure = make_subplots(rows=max(len(layers), 1), cols=1, subplot_titles=layers, vertical_spacing=0.11)
-    for row, density in enumerate(portrait.densities, start=1):
+    for row, density in enumerate(densities, start=1):
         figure.add_scatter(
             x=density.margins.tolist(),
             y=density.density.tolist(),

@@ -11,8 +11,8 @@ from markupsafe import Markup, escape
 from plotly.offline import get_plotlyjs
 
 from widemargin import __version__
-from widemargin.figures.colors import BADLY, WELL, class_color
-from widemargin.measures import cost_in_words
+from widemargin.figures.colors import BADLY, NETWORK, WELL, class_color
+from widemargin.measures import MEASURES, cost_in_words
 from widemargin.prediction import Interval
 from widemargin.report.axes import tick_text
 from widemargin.report.comparison import Comparison
@@ -21,6 +21,7 @@ from widemargin.report.comparison_verdict import comparison_verdict
 from widemargin.report.explanation import Explanation
 from widemargin.report.explanation_figures import explanation_figures
 from widemargin.report.findings import Findings, interval_text, score_text
+from widemargin.report.measured_network import MeasuredNetwork
 from widemargin.report.plotly_figures import (
     density_figure,
     order_statistics_figure,
@@ -29,7 +30,7 @@ from widemargin.report.plotly_figures import (
 from widemargin.report.region_figures import packed_regions
 from widemargin.report.verdict import shown_cutoff, verdict
 
-__all__ = ["write_comparison", "write_explanation", "write_report"]
+__all__ = ["write_comparison", "write_explanation", "write_network", "write_report"]
 
 
 def write_report(
@@ -49,8 +50,8 @@ def write_report(
         comparison: Of measures of the zoo's networks; gets a section of its own if given.
     """
     figures = {
-        "density-well": density_figure(findings.well, WELL),
-        "density-badly": density_figure(findings.badly, BADLY),
+        "density-well": density_figure(findings.well.densities, WELL),
+        "density-badly": density_figure(findings.badly.densities, BADLY),
         "order-statistics": order_statistics_figure((findings.well, findings.badly), (WELL, BADLY)),
         "predicted-gap": predicted_gap_figure(findings),
     }
@@ -88,6 +89,27 @@ def write_comparison(comparison: Comparison, path: str | Path) -> Path:
         path: The HTML file.
     """
     return _written(Path(path), "comparison_page.html", {}, None, comparison)
+
+
+def write_network(network: MeasuredNetwork, path: str | Path) -> Path:
+    """Write the page of one network and return its path; as :func:`write_report` in all else.
+
+    Args:
+        network: What was measured of it.
+        path: The HTML file.
+    """
+    figures = {"densities": density_figure(network.densities, NETWORK)} if network.densities else {}
+    cards = [MEASURES[str(name)] for name in network.measured.index if name in MEASURES]
+    return _written(
+        Path(path),
+        "network_page.html",
+        figures,
+        None,
+        None,
+        network=network,
+        cards=cards,
+        costs={measure.name: cost_in_words(measure) for measure in cards},
+    )
 
 
 def _written(
@@ -159,7 +181,7 @@ def _environment() -> Environment:
     environment.filters["plain"] = tick_text
     environment.filters["class_color"] = class_color
     environment.filters["breakable"] = lambda name: escape(name).replace("_", Markup("_<wbr>"))
-    environment.globals |= {"strip": _strip, "shade": _shade}
+    environment.globals |= {"strip": _strip, "shade": _shade, "infinity": math.inf}
     return environment
 
 

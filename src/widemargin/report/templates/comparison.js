@@ -106,13 +106,3 @@ for (const select of [pairX, pairY, pairColor]) {
   });
 }
 placePair();
-
-function openCard() {
-  const card = location.hash.startsWith("#measure-") && byId(decodeURIComponent(location.hash.slice(1)));
-  if (card) {
-    card.open = true;
-    card.scrollIntoView();
-  }
-}
-window.addEventListener("hashchange", openCard);
-openCard();
