@@ -213,7 +213,7 @@ def test_a_measured_zoo_has_its_measures_in_a_page_of_their_own_and_in_the_repor
     assert out.endswith(f"Report: {page}\n")
     assert 'id="measure-stable_rank"' in page.read_text("utf-8")
     assert "full signature, ridge" in page.read_text("utf-8")
-    assert "all measures" in out
+    assert "measures: all" in out
     code, out, _ = widemargin("report", tmp_path / "measured")
     assert code == 0
     assert 'id="measure-stable_rank"' in Path(out.strip()).read_text("utf-8")

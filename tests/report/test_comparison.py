@@ -2,6 +2,7 @@
 
 import html
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from widemargin.prediction import Score, evaluate
 from widemargin.report import Comparison, comparison_of, zoo_comparison
 from widemargin.report.comparison_figures import comparison_figures, pair_data
 from widemargin.report.comparison_verdict import comparison_verdict
+from widemargin.report.leaderboard_page import write_leaderboard_page
+from widemargin.report.markdown_tables import score_cell
 from widemargin.zoo import Zoo, measure_zoo, zoo_table
 
 
@@ -64,9 +67,13 @@ def test_the_verdict_names_the_best_and_the_turned(found: Comparison) -> None:
 def test_the_verdict_says_where_regressions_stand(found: Comparison) -> None:
     first, none, strong = regression("signature", 0.9), regression("moments", None), regression("all", 0.95)
     sentences = comparison_verdict(replace(found, regressions=(first, none, regression("weak", 0.1), strong)))
-    assert sentences[1].endswith("– signature (7 numbers): 0.900; all (7 numbers): 0.950; weak (7 numbers): 0.100.")
+    assert sentences[1] == (
+        "Of regressions on several numbers, the one to compare with reaches R² 0.900 (“signature”, 7 numbers), "
+        "and the best – 0.950 (“all”, 7 numbers); 0.100 (“weak”, 7 numbers)."
+    )
     assert sentences[2] == "Single measures that predict better than “signature”: twice, parameter_norm."
     sentences = comparison_verdict(replace(found, regressions=(regression("signature", 1.5),)))
+    assert sentences[1] == "A regression on several numbers reaches R² 1.500 (“signature”, 7 numbers)."
     assert sentences[2] == "No single measure predicts better than “signature”."
 
 
@@ -127,7 +134,7 @@ def test_a_zoo_is_compared_on_all_and_on_those_alike_in_training_accuracy(zoo: Z
         "m.input_margin": -1,
     }
     assert found.evaluation.given == ("train_accuracy", "train_loss")
-    assert "all measures" in {score.name for score in found.regressions}
+    assert "measures: all" in {score.name for score in found.regressions}
     assert "full signature, ridge" in {score.name for score in found.regressions}
 
 
@@ -144,3 +151,24 @@ def test_a_zoo_that_was_not_measured_cannot_be_compared(zoo: Zoo) -> None:
     table = zoo_table(zoo)
     with pytest.raises(InvalidInputError, match=r"'m\.\*' must name one of the table's columns"):
         zoo_comparison(table[[name for name in table if not name.startswith("m.")]], name="tiny")
+
+
+def test_the_leaderboard_is_a_page_of_markdown_too(found: Comparison, tmp_path: Path) -> None:
+    named = replace(found, name="norms", evaluations={"all": found.evaluation, "alike": found.evaluation})
+    page = write_leaderboard_page(named, tmp_path)
+    assert page == tmp_path / "norms-measures.md"
+    text = page.read_text("utf-8")
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# norms: every measure on the same networks",
+        "## All networks (48)",
+        "## Networks with alike (48)",
+    ]
+    for sentence in comparison_verdict(found):
+        assert f"- {sentence}\n" in text
+    (row, _) = [line for line in text.splitlines() if line.startswith("| `input_margin` |")]
+    score = next(score for score in found.evaluation.scores if score.name == "m.input_margin")
+    cells = [cell.strip() for cell in row.strip("|").split(" | ")]
+    assert cells[1] == score_cell(score.grouped_kfold_r2, score.grouped_kfold_r2_interval)
+    assert cells[2] == f"{score_cell(score.kendall, score.kendall_interval)} (!)"
+    assert cells[6] == score_cell(score.partial_r2.value, score.partial_r2.interval)
+    assert cells[7] == f"{score.holm_p_value:.2g}"

@@ -178,7 +178,8 @@ def report(
         default = zoo.folder / "report.html" if isinstance(zoo.folder, Path) else Path("report.html")
         paths = [write_report(findings, out or default, comparison=comparison)]
         if page is not None:
-            paths.append(write_results_page(findings, zoo, page, machine=machine, workers=workers))
+            told: dict[str, Any] = {"comparison": comparison, "machine": machine, "workers": workers}
+            paths.append(write_results_page(findings, zoo, page, **told))
     print(*paths, sep="\n")
 
 

@@ -15,6 +15,7 @@ from widemargin.prediction.subsets import subsets_of
 __all__ = ["combination_features", "combination_scores"]
 
 KNOWN_SHARE = 0.5
+ALL = "all"
 
 
 def combination_scores(
@@ -22,8 +23,9 @@ def combination_scores(
 ) -> list[Score]:
     """Return what ridge regressions on many measures at once reach, on every subset of the networks.
 
-    One on each family; one on all of them; one on all of them with the margin signature, training accuracy, loss and
-    their logarithms. There are few of them, but the best of several is a little better than it will be elsewhere.
+    One on each family, and one on it with training accuracy, loss and their logarithms; the same for all measures;
+    and one on all measures with these and the margin signature. The best of them is a little better here than it will be
+    elsewhere, because it was the best of several.
 
     Args:
         table: As for :func:`ablation_scores`, with the measures.
@@ -38,17 +40,20 @@ def combination_scores(
         together = combination_features(networks, every)
         if len(networks) < FEWEST_NETWORKS or together.empty:
             continue
-        combinations = {
-            f"measures: {family}": combination_features(networks, names) for family, names in families.items()
-        }
-        combinations["all measures"] = together
-        combinations["all measures, signature, accuracy, loss"] = pd.concat(
-            [together, signature_logarithms(networks), training_numbers(networks)], axis=1
+        beside = training_numbers(networks)
+        combinations: dict[str, pd.DataFrame] = {}
+        for name, names in {**families, ALL: every}.items():
+            features = together if name == ALL else combination_features(networks, names)
+            if not features.empty:
+                combinations[f"measures: {name}"] = features
+                combinations[f"measures: {name}; accuracy and loss"] = features.join(beside)
+        combinations[f"measures: {ALL}; accuracy and loss; signature"] = pd.concat(
+            [together, beside, signature_logarithms(networks)], axis=1
         )
         scores += [
             _score(name, features, networks, subset, num_resamples, seed)
             for name, features in combinations.items()
-            if features.shape[1] and not features.isna().any(axis=None)
+            if not features.isna().any(axis=None)
         ]
     return scores
 

@@ -11,7 +11,7 @@ __all__ = ["comparison_verdict"]
 
 S = TypeVar("S", MeasureScore, Score)
 
-NUM_NAMED = 3
+NUM_NAMED, NUM_REGRESSIONS = 3, 4
 
 
 def comparison_verdict(comparison: Comparison) -> list[str]:
@@ -42,9 +42,9 @@ def _regressions(comparison: Comparison) -> list[str]:
     if not known:
         return []
     told = [
-        f"{score.name} ({score.num_features} number{'s' * (score.num_features != 1)}): "
-        f"{_with_interval(score.grouped_kfold_r2, score.grouped_kfold_r2_interval)}"
-        for score in [known[0], *_ranked(known[1:], lambda score: score.grouped_kfold_r2)]
+        f"{_with_interval(score.grouped_kfold_r2, score.grouped_kfold_r2_interval)} (“{score.name}”, "
+        f"{score.num_features} number{'s' * (score.num_features != 1)})"
+        for score in [known[0], *_ranked(known[1:], lambda score: score.grouped_kfold_r2)[:NUM_REGRESSIONS]]
     ]
     reached = known[0].grouped_kfold_r2 or 0.0
     better = [
@@ -54,7 +54,10 @@ def _regressions(comparison: Comparison) -> list[str]:
     ]
     first = f"“{known[0].name}”"
     return [
-        f"Regressions on several numbers reach, first the one to compare with – {'; '.join(told)}.",
+        f"Of regressions on several numbers, the one to compare with reaches R² {told[0]}, and the best – "
+        f"{'; '.join(told[1:])}."
+        if told[1:]
+        else f"A regression on several numbers reaches R² {told[0]}.",
         f"Single measures that predict better than {first}: {_shortened(better)}."
         if better
         else f"No single measure predicts better than {first}.",

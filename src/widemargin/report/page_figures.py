@@ -52,7 +52,8 @@ def _predicted(findings: Findings) -> Figure:
 
 def _scores(findings: Findings) -> Figure:
     subsets = findings.by_subset
-    figure = Figure(figsize=(3.0 + 2.2 * len(subsets), 6.5), layout="constrained")
+    height = 1.0 + 0.25 * max(map(len, subsets.values()))
+    figure = Figure(figsize=(3.0 + 2.2 * len(subsets), height), layout="constrained")
     axes = figure.subplots(1, len(subsets), sharex=True, sharey=True, squeeze=False)[0]
     left = 0.0
     for ax, (name, scores) in zip(axes, subsets.items(), strict=True):

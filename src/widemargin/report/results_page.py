@@ -1,6 +1,5 @@
 """A study that was run as a page of Markdown with its table and figures, to be kept beside the code."""
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,11 @@ import pandas as pd
 from widemargin import __version__
 from widemargin.errors import InvalidInputError
 from widemargin.prediction import Score
-from widemargin.report.findings import Findings, interval_text, score_text
+from widemargin.report.comparison import Comparison
+from widemargin.report.comparison_verdict import comparison_verdict
+from widemargin.report.findings import Findings, score_text
+from widemargin.report.leaderboard_page import write_leaderboard_page
+from widemargin.report.markdown_tables import markdown_table, plain, score_cell
 from widemargin.report.page_figures import write_figures
 from widemargin.zoo import Zoo, shipped_studies, write_table
 
@@ -22,7 +25,13 @@ PAPER_ZOOS = {("nin", "cifar10"): ("0.94", 216), ("resnet32", "cifar100"): ("0.9
 
 
 def write_results_page(
-    findings: Findings, zoo: Zoo, folder: str | Path, *, machine: str = "", workers: int | None = None
+    findings: Findings,
+    zoo: Zoo,
+    folder: str | Path,
+    *,
+    comparison: Comparison | None = None,
+    machine: str = "",
+    workers: int | None = None,
 ) -> Path:
     """Write NAME.md, NAME.csv and NAME-*.png for the study NAME, and return the page's path.
 
@@ -34,6 +43,7 @@ def write_results_page(
         findings: What the zoo shows.
         zoo: Where it lies.
         folder: Gets the files; older ones of the same study are overwritten.
+        comparison: Of the networks' measures, where they were taken; gets a page of its own, NAME-measures.md.
         machine: What it was trained on, in the reader's words.
         workers: How many processes trained it, if known.
 
@@ -48,13 +58,14 @@ def write_results_page(
     write_table(findings.table, folder / f"{name}.csv")
     figures = write_figures(findings, folder)
     parts = [
-        f"# {_plain(name)}: {len(findings.usable)} networks and their gaps",
-        _plain(findings.description),
+        f"# {plain(name)}: {len(findings.usable)} networks and their gaps",
+        plain(findings.description),
         "## How it was made",
         _facts(findings, zoo, machine, workers),
         "## What came out",
         *_reading(findings),
         *(f"![{words}]({path.name})" for path, words in figures.items()),
+        *([] if comparison is None else ["## Single measures", _measures(comparison, folder)]),
         "## Every regression",
         _CAPTION,
         *(part for subset, scores in findings.by_subset.items() for part in _subset(subset, scores)),
@@ -95,7 +106,7 @@ def _facts(findings: Findings, zoo: Zoo, machine: str, workers: int | None) -> s
         "trained by": f"`widemargin zoo train {study}{_source_options(results)} --out {zoo.folder.name}`",
         "this page by": f"`widemargin report {zoo.folder.name} --page …`, widemargin {__version__}",
         "versions": ", ".join(versions) or "not recorded",
-        "machine": _plain(machine) or "not told",
+        "machine": plain(machine) or "not told",
         "computed": ", ".join(sorted({f"{r['device']}, {r['precision']}" for r in results if "device" in r}))
         or "not recorded",
         **_data_row(results),
@@ -116,7 +127,15 @@ def _facts(findings: Findings, zoo: Zoo, machine: str, workers: int | None) -> s
         or "not known",
         **{f"`{column.removeprefix('hp.')}`": ", ".join(_values(table[column])) for column in findings.varied},
     }
-    return _table(("", ""), list(rows.items()), "--")
+    return markdown_table(("", ""), list(rows.items()), "--")
+
+
+def _measures(comparison: Comparison, folder: Path) -> str:
+    page = write_leaderboard_page(comparison, folder)
+    return (
+        f"{comparison_verdict(comparison)[0]} The leaderboard of all {len(comparison.evaluation.scores)} measures: "
+        f"[{page.name}]({page.name})."
+    )
 
 
 def _source_options(results: Sequence[Mapping[str, Any]]) -> str:
@@ -124,13 +143,13 @@ def _source_options(results: Sequence[Mapping[str, Any]]) -> str:
     options = ""
     for name in ("data", "labels"):
         sources = sorted({_last_name(result[name]["source"]) for result in results if name in result})
-        options += f" --{name} {_plain(sources[0])}" if len(sources) == 1 else ""
+        options += f" --{name} {plain(sources[0])}" if len(sources) == 1 else ""
     return options
 
 
 def _data_row(results: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     found = sorted({(result["data"]["source"], result["data"]["checksum"]) for result in results if "data" in result})
-    named = [f"{_plain(_last_name(source))}, SHA-256 of its decoded content {sum_[:16]}…" for source, sum_ in found]
+    named = [f"{plain(_last_name(source))}, SHA-256 of its decoded content {sum_[:16]}…" for source, sum_ in found]
     return {"data": "; ".join(named)} if named else {}
 
 
@@ -144,7 +163,7 @@ def _reading(findings: Findings) -> list[str]:
     fitted = (
         f"are too many for an adjusted R² by least squares on {paper.num_networks} networks"
         if paper.adjusted_r2 is None
-        else f"reach an adjusted R² of {_cell(paper.adjusted_r2, paper.adjusted_r2_interval)} by least squares"
+        else f"reach an adjusted R² of {score_cell(paper.adjusted_r2, paper.adjusted_r2_interval)} by least squares"
     )
     sentences = [
         f"The {paper.num_features} numbers of the log signature {fitted}; on configurations left out they reach "
@@ -181,7 +200,7 @@ def _reading(findings: Findings) -> list[str]:
 
 
 def _left_out_text(score: Score) -> str:
-    return _cell(score.grouped_kfold_r2, score.grouped_kfold_r2_interval)
+    return score_cell(score.grouped_kfold_r2, score.grouped_kfold_r2_interval)
 
 
 def _subset(name: str, scores: Sequence[Score]) -> list[str]:
@@ -191,8 +210,8 @@ def _subset(name: str, scores: Sequence[Score]) -> list[str]:
         (
             score.name + (" *" if score.is_baseline else "") + (" †" if _are_few(score) else ""),
             str(score.num_features),
-            _cell(score.adjusted_r2, score.adjusted_r2_interval),
-            _cell(score.kfold_r2, score.kfold_r2_interval),
+            score_cell(score.adjusted_r2, score.adjusted_r2_interval),
+            score_cell(score.kfold_r2, score.kfold_r2_interval),
             _left_out_text(score),
             score_text(score.same_data_r2),
         )
@@ -201,7 +220,7 @@ def _subset(name: str, scores: Sequence[Score]) -> list[str]:
     notes = [f"- {score.name}: {score.note}" for score in scores if score.note and not _are_few(score)]
     between = f"Training accuracies from {accuracies[0]:.3f} to {accuracies[1]:.3f}." if accuracies else ""
     columns = ("regression on", "features", "adjusted R²", "k-fold R²", "grouped k-fold R²", "same-data R²")
-    return [heading, between, _table(columns, rows, "--:"), "\n".join(notes)]
+    return [heading, between, markdown_table(columns, rows, "--:"), "\n".join(notes)]
 
 
 def _are_few(score: Score) -> bool:
@@ -213,7 +232,7 @@ def _left_out(table: pd.DataFrame) -> str:
     if reasons.empty:
         return "Nothing: every network that was trained is in the table and in the scores."
     return "\n".join(
-        f"- {num} {'network' if num == 1 else 'networks'}: {_plain(str(reason))}" for reason, num in reasons.items()
+        f"- {num} {'network' if num == 1 else 'networks'}: {plain(str(reason))}" for reason, num in reasons.items()
     )
 
 
@@ -229,23 +248,8 @@ def _paper_zoo(table: pd.DataFrame) -> tuple[str, int] | None:
 
 def _values(column: "pd.Series[Any]") -> list[str]:
     values = column.drop_duplicates().sort_values()
-    return ["none" if missing else _plain(str(v)) for v, missing in zip(values, values.isna(), strict=True)]
+    return ["none" if missing else plain(str(v)) for v, missing in zip(values, values.isna(), strict=True)]
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds >= 5400 else f"{seconds / 60:.1f} min"
-
-
-def _cell(value: float | None, interval: tuple[float, float] | None) -> str:
-    return score_text(value) + (f" ({interval_text(interval)})" if interval else "")
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], others: str) -> str:
-    """Return a table; the first column is text, the others are aligned as the dashes say."""
-    lines = [columns, ["--", *[others] * (len(columns) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _plain(text: str) -> str:
-    """Return text from a file or a user so that Markdown shows it and does not obey it."""
-    return html.escape(text, quote=False).replace("|", "\\|").replace("\n", " ").replace("`", "'").replace("[", "\\[")
