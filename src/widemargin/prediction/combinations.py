@@ -24,8 +24,8 @@ def combination_scores(
     """Return what ridge regressions on many measures at once reach, on every subset of the networks.
 
     One on each family, and one on it with training accuracy, loss and their logarithms; the same for all measures;
-    and one on all measures with these and the margin signature. The best of them is a little better here than it will be
-    elsewhere, because it was the best of several.
+    and one on all measures with these and the margin signature. The best of them is a little better here than it
+    will be elsewhere, because it was the best of several.
 
     Args:
         table: As for :func:`ablation_scores`, with the measures.
