@@ -183,7 +183,7 @@ def test_the_best_on_left_out_configurations_comes_first() -> None:
 def test_equal_hyperparameters_make_a_configuration_and_seeds_do_not_tell_apart() -> None:
     found = evaluate(table_of())
     assert found.num_configurations == 15
-    assert found.hyperparameters == ("hp.lr", "hp.norm", "hp.depth", "hp.seed")
+    assert found.hyperparameters == ("hp.lr", "hp.norm", "hp.depth")
 
 
 def test_without_hyperparameters_every_network_is_a_configuration() -> None:

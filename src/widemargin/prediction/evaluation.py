@@ -124,7 +124,7 @@ def evaluate(
     scores = measure_scores(scored, values, setting, signs or {})
     return Evaluation(
         gap=gap,
-        hyperparameters=tuple(name for name in configured if name not in constant),
+        hyperparameters=tuple(name for name in setting.grid.names if name not in constant),
         num_networks=len(networks),
         num_without_gap=len(table) - len(networks),
         num_configurations=len(setting.grid.codes),

@@ -55,8 +55,7 @@ class Comparison:
     @property
     def significant(self) -> tuple[MeasureScore, ...]:
         """The measures whose τ chance does not explain, corrected for testing all of them."""
-        tests = [(score, score.holm_p_value) for score in self.evaluation.scores]
-        return tuple(score for score, p in tests if p is not None and p <= SIGNIFICANT)
+        return tuple(score for score in self.evaluation.scores if _is_significant(score))
 
     @property
     def turned(self) -> tuple[MeasureScore, ...]:
@@ -64,9 +63,9 @@ class Comparison:
         return tuple(score for score in self.significant if self.is_turned(score))
 
     def is_turned(self, score: MeasureScore) -> bool:
-        """Return whether a measure goes with the gap against the direction its source expects."""
+        """Return whether a measure goes with the gap, beyond chance, against the direction its source expects."""
         card = self.cards.get(score.name)
-        return card is not None and score.kendall is not None and card.sign * score.kendall < 0
+        return card is not None and _is_significant(score) and card.sign * (score.kendall or 0.0) < 0
 
     def label(self, column: str) -> str:
         """Return what a column is called in the page."""
@@ -135,6 +134,10 @@ def zoo_comparison(
         score for score in scores if score.subset == ALL and (score.name in BESIDE or score.features == "measures")
     ]
     return comparison_of(usable, evaluations, name=name, cards=catalog_columns(), regressions=beside)
+
+
+def _is_significant(score: MeasureScore) -> bool:
+    return score.holm_p_value is not None and score.holm_p_value <= SIGNIFICANT
 
 
 def _correlations(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

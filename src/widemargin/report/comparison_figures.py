@@ -49,7 +49,7 @@ def pair_data(comparison: Comparison) -> dict[str, Any]:
 
 def _described(table: pd.DataFrame, hyperparameters: tuple[str, ...]) -> list[list[str]]:
     """Return of each network what sets it apart."""
-    names = [*hyperparameters, *(name for name in ("hp.seed",) if name in table)]
+    names = [*hyperparameters, *(name for name in table.columns if name.rpartition(".")[2] == "seed")]
     told = [[f"{name.removeprefix('hp.')} {value}" for value in table[name]] for name in names]
     return [list(each) for each in zip([f"network {key}" for key in table.index], *told, strict=True)]
 

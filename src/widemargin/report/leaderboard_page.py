@@ -27,7 +27,7 @@ def write_leaderboard_page(comparison: Comparison, folder: Path) -> Path:
         f"# {plain(comparison.name)}: every measure on the same networks",
         "\n".join(f"- {plain(sentence)}" for sentence in comparison_verdict(comparison)),
         "R²: of a line in this one measure, on configurations left out. τ: Kendall's rank correlation with the gap; "
-        "(!) where it contradicts the direction that the measure's source expects. CMI: conditional mutual "
+        "(!) where it contradicts the direction that the measure's source expects, beyond chance. CMI: conditional mutual "
         "information. Sign error: how often the order of two gaps is misjudged where one hyperparameter changes, if "
         "the measure is taken in its expected direction; mean, and in the worst pair of configurations; 0.5: chance. "
         "Partial R²: share of what training accuracy and loss leave open that the measure explains, on "
