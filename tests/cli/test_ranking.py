@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from widemargin import rank
-from widemargin.prediction import load_predictor, rank_margins, save_predictor, signature_predictor
-from widemargin.zoo import Run, Study, Zoo, train_zoo, zoo_table
+from widemargin.prediction import (
+    load_predictor,
+    measures_of,
+    rank_margins,
+    rank_measured,
+    save_predictor,
+    signature_predictor,
+)
+from widemargin.zoo import Run, Study, Zoo, measure_zoo, measured_values, train_zoo, zoo_table
 
 CommandLine = Callable[..., tuple[int, str, str]]
 
@@ -96,6 +104,63 @@ def test_writes_the_predictor_of_a_zoo(widemargin: CommandLine, zoo: Zoo) -> Non
 def test_says_to_machines_where_the_predictor_came_from(widemargin: CommandLine, zoo: Zoo) -> None:
     _, out, _ = widemargin("predictor", zoo.folder, "--out", "predictor.json", "--json")
     assert json.loads(out) == load_predictor("predictor.json").origin_
+
+
+@pytest.fixture(scope="module")
+def measured_zoo(zoo: Zoo, tmp_path_factory: pytest.TempPathFactory) -> Zoo:
+    """A copy of the zoo, three measures taken."""
+    folder = tmp_path_factory.mktemp("measured") / "zoo"
+    shutil.copytree(zoo.folder, folder)
+    measure_zoo(Zoo(folder), ["stable_rank", "training_loss", "training_accuracy"], jobs=1)
+    return Zoo(folder)
+
+
+def test_fits_on_measures_and_ranks_runs_by_those_that_their_zoo_keeps(
+    widemargin: CommandLine, measured_zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = widemargin("predictor", measured_zoo.folder, "--out", "predictor.json", "--measures", "cheap")
+    assert code == 0
+    assert out.startswith("predictor.json: fitted on 8 networks of tiny")
+    predictor = load_predictor("predictor.json")
+    assert set(measures_of(predictor) or ()) == {"stable_rank", "training_loss", "training_accuracy"}
+    monkeypatch.setattr("widemargin.measures.measure_all", None)  # nothing is measured again
+    code, out, _ = widemargin("rank", *folders(measured_zoo), "--predictor", "predictor.json", "--json")
+    expected = rank_measured(
+        {run.folder.name: measured_values(measured_zoo, run) for run in runs(measured_zoo)},
+        predictor,
+        left_out={run.folder.name: "its training diverged" for run in runs(measured_zoo, "diverged")},
+    )
+    assert code == 0
+    assert json.loads(out) == json.loads(json.dumps(expected.as_dict()))
+
+
+def test_a_run_whose_zoo_was_not_measured_is_measured_now(
+    widemargin: CommandLine, zoo: Zoo, measured_zoo: Zoo
+) -> None:
+    widemargin("predictor", measured_zoo.folder, "--out", "predictor.json", "--measures", "stable_rank,training_loss")
+    scores = []
+    for each in (measured_zoo, zoo):
+        _, out, _ = widemargin("rank", runs(each)[0].folder, "--predictor", "predictor.json", "--json")
+        scores.append(json.loads(out)["networks"][0]["score"])
+    assert scores[0] == pytest.approx(scores[1], rel=1e-6)
+
+
+def test_checkpoints_are_ranked_by_measures_too(
+    widemargin: CommandLine, measured_zoo: Zoo, checkpoints: list[str]
+) -> None:
+    widemargin("predictor", measured_zoo.folder, "--out", "predictor.json", "--measures", "cheap")
+    code, out, _ = widemargin("rank", *checkpoints, *OF_NET, "--predictor", "predictor.json", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert {network["name"] for network in found["networks"]} | set(found["left_out"]) == set(checkpoints)
+    assert found["by"] == "predictor"
+
+
+def test_a_zoo_that_was_not_measured_has_no_predictor_on_measures(widemargin: CommandLine, zoo: Zoo) -> None:
+    code, _, err = widemargin("predictor", zoo.folder, "--out", "predictor.json", "--measures", "cheap")
+    assert code == 1
+    assert "networks that were measured, and those of tiny were not. First: widemargin zoo measure ZOO." in err
+    assert not Path("predictor.json").exists()
 
 
 def test_a_folder_without_runs_has_no_predictor(widemargin: CommandLine, tmp_path: Path) -> None:

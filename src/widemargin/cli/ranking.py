@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from widemargin.cli.measures import wanted_measures
 from widemargin.cli.output import AsJson, print_json, status
 from widemargin.cli.targets import (
     Data,
@@ -36,16 +37,28 @@ __all__ = ["predictor", "rank"]
 def predictor(
     folder: ZooFolder,
     out: Annotated[Path, typer.Option(help="The file, JSON.")],
+    measures: Annotated[
+        str,
+        typer.Option(
+            help="What to predict from: none: the margin signature; cheap: measures of at most two passes; all; or "
+            "names, separated by commas."
+        ),
+    ] = "none",
     as_json: AsJson = False,
 ) -> None:
-    """Fit the margin predictor on a zoo and write it to a file: ridge on the logarithms of the full signature."""
-    from widemargin.prediction import save_predictor, signature_predictor
+    """Fit a predictor on a zoo and write it to a file: ridge on the logarithms of its signatures, or on measures."""
+    from widemargin.measures import CHEAP_MEASURES
+    from widemargin.measures.measuring import records
+    from widemargin.prediction import measures_predictor, save_predictor, signature_predictor
     from widemargin.zoo import zoo_table
 
+    wanted = list(CHEAP_MEASURES) if measures == "cheap" else wanted_measures(measures)
+    names = [measure.name for measure in records(wanted)]
     zoo = existing_zoo(folder)
     with status("reading the runs …"):
-        study = zoo.study
-        fitted = signature_predictor(zoo_table(zoo), study.name if study else zoo.folder.name)
+        study, table = zoo.study, zoo_table(zoo)
+        name = study.name if study else zoo.folder.name
+        fitted = measures_predictor(table, name, names) if names else signature_predictor(table, name)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_predictor(fitted, out)
     if as_json:
@@ -78,17 +91,24 @@ def rank(
     as_json: AsJson = False,
 ) -> None:
     """Order networks by expected generalization, from their training data alone; the best first."""
-    from widemargin.prediction import load_predictor, rank_margins
+    from widemargin.prediction import load_predictor, measures_of, rank_margins, rank_measured
 
     fitted = None if predictor is None else load_predictor(predictor)
-    measured, left_out = {}, {}
+    names = None if fitted is None else measures_of(fitted)
+    margins, values, left_out = {}, {}, {}
     for name, found in _networks(list(dict.fromkeys(targets)), network, data, layers):
         try:
             with status(f"measuring {name} …"), one_sentence():
-                measured[name] = _margins(found, layers, device)
+                if names is None:
+                    margins[name] = _margins(found, layers, device)
+                else:
+                    values[name] = _measures(found, names, device)
         except WidemarginError as reason:
             left_out[name] = str(reason)
-    ranking = rank_margins(measured, predictor=fitted, left_out=left_out)
+    if fitted is None or names is None:
+        ranking = rank_margins(margins, predictor=fitted, left_out=left_out)
+    else:
+        ranking = rank_measured(values, fitted, left_out=left_out)
     if as_json:
         print_json(ranking.as_dict())
     else:
@@ -119,11 +139,31 @@ def _margins(found: "Run | TrainedModel", layers: str, device: str) -> "MarginDi
     from widemargin.zoo import Resources, Run
 
     if isinstance(found, Run):
-        if (ended := found.result["status"]) != "finished":
-            raise RunError(f"its training {ended}")
-        return found.margins
+        return _finished(found).margins
     found.network.to(Resources(device=device).torch_device)
     return margin_distribution(found, wanted_layers(layers))
+
+
+def _measures(found: "Run | TrainedModel", names: list[str], device: str) -> dict[str, float]:
+    """Return measures of a network: of a run those that its zoo keeps, if it keeps all of them."""
+    from widemargin.measures import measure_all
+    from widemargin.zoo import Resources, Run, Zoo, load_trained, measured_values
+
+    history = None
+    if isinstance(found, Run):
+        known = measured_values(Zoo(_finished(found).folder.parent.parent), found)
+        if set(names) <= set(known):
+            return {name: known[name] for name in names}
+        history, found = found.history, load_trained(found)
+    found.network.to(Resources(device=device).torch_device)
+    values = measure_all(found, names, history=history)["value"]
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def _finished(run: "Run") -> "Run":
+    if (ended := run.result["status"]) != "finished":
+        raise RunError(f"its training {ended}")
+    return run
 
 
 def _print_ranking(ranking: "Ranking") -> None:

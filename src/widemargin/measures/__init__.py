@@ -7,6 +7,7 @@ from widemargin.measures.measure import Measure
 from widemargin.measures.measuring import cost_in_passes, cost_in_words, measure_all, total_cost
 from widemargin.measures.outputs import Performance, performance
 from widemargin.measures.quantities import Cost, Outputs, Quantities, quantity
+from widemargin.measures.ranking import CHEAP_MEASURES, rank_by_measures
 from widemargin.measures.spectra import PowerLaw, power_law
 from widemargin.measures.spectral_margin import (
     input_frobenius_norm,
@@ -15,6 +16,7 @@ from widemargin.measures.spectral_margin import (
 )
 
 __all__ = [
+    "CHEAP_MEASURES",
     "MEASURES",
     "Cost",
     "LinearMap",
@@ -33,6 +35,7 @@ __all__ = [
     "performance",
     "power_law",
     "quantity",
+    "rank_by_measures",
     "spectral_complexity",
     "spectrally_normalized_margins",
     "total_cost",

@@ -19,11 +19,12 @@ from widemargin.prediction.measure_scores import MeasureScore
 from widemargin.prediction.mutual_information import ConditionalMutualInformation, conditional_mutual_information
 from widemargin.prediction.permutation_test import benjamini_hochberg, holm, permutation_p_values
 from widemargin.prediction.predictor_file import load_predictor, save_predictor
+from widemargin.prediction.measured_ranking import measures_of, rank_measured
 from widemargin.prediction.ranking import RankedNetwork, Ranking, rank, rank_margins
 from widemargin.prediction.scores import adjusted_r2, kfold_r2, left_out_predictions, mean_squared_error, r2
 from widemargin.prediction.sign_error import SignError, robust_sign_error
-from widemargin.prediction.signature_predictor import signature_predictor
 from widemargin.prediction.subsets import SUBSETS, has_learned, nearly_equal_accuracy, subsets_of
+from widemargin.prediction.zoo_predictor import measures_predictor, signature_predictor
 
 __all__ = [
     "ABLATIONS",
@@ -59,6 +60,8 @@ __all__ = [
     "left_out_predictions",
     "load_predictor",
     "mean_squared_error",
+    "measures_of",
+    "measures_predictor",
     "nearly_equal_accuracy",
     "pearson",
     "permutation_p_values",
@@ -66,6 +69,7 @@ __all__ = [
     "r2_interval",
     "rank",
     "rank_margins",
+    "rank_measured",
     "resamples_of",
     "robust_sign_error",
     "save_predictor",

@@ -29,12 +29,13 @@ def combination_scores(
 
     Args:
         table: As for :func:`ablation_scores`, with the measures.
-        families: Columns of the measures by the name of their family; those that the table lacks are left out.
+        families: Columns of the measures by the name of their family, of which they may have several; those that the
+            table lacks are left out.
         num_resamples: How often configurations are drawn for the intervals.
         seed: Seed of these draws.
     """
     usable = table[table["why_left_out"] == ""]
-    every = [name for names in families.values() for name in names]
+    every = list(dict.fromkeys(name for names in families.values() for name in names))
     scores = []
     for subset, networks in subsets_of(usable).items():
         together = combination_features(networks, every)

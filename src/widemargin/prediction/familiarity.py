@@ -6,7 +6,7 @@ import pandas as pd
 from widemargin.errors import InvalidInputError
 from widemargin.prediction.gap_predictor import GapPredictor
 
-__all__ = ["layers_of", "what_is_unseen"]
+__all__ = ["NUM_NAMED", "layers_of", "what_is_unseen"]
 
 STATISTICS = ("lower_fence", "q1", "median", "q3", "upper_fence")
 
@@ -26,7 +26,8 @@ def layers_of(predictor: GapPredictor) -> tuple[str, ...]:
         told = ", ".join(map(str, names[:NUM_NAMED])) + (" …" if len(names) > NUM_NAMED else "")
         raise InvalidInputError(
             f"a predictor that ranks must be fitted on signatures ({', '.join(STATISTICS)} of each layer, in this "
-            f"order), got {told or 'features without names'}. Fit it with signature_predictor."
+            f"order), got {told or 'features without names'}. Fit it with signature_predictor; one on measures "
+            "ranks by rank_by_measures."
         )
     return layers
 

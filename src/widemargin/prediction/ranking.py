@@ -19,7 +19,7 @@ from widemargin.prediction.intervals import LEVEL, Interval
 from widemargin.prediction.margin_score import SCORE_CAVEAT, margin_score, probability_of_order, train_accuracy
 from widemargin.trained_model import TrainedModel
 
-__all__ = ["RankedNetwork", "Ranking", "rank", "rank_margins"]
+__all__ = ["RankedNetwork", "Ranking", "rank", "rank_margins", "ranked_by"]
 
 Doubles = NDArray[np.float64]
 
@@ -158,19 +158,65 @@ def rank_margins(
         raise InvalidInputError(
             f"a ranking needs at least one network that can be measured, got {len(reasons)} that cannot. {told}"
         )
+    differences = _differences(usable, known_layers)
     if predictor is None:
-        values, networks, probabilities = _by_margins(usable)
-    else:
-        values, networks, probabilities = _by_predictor(usable, signatures, predictor)
-    caveat = SCORE_CAVEAT if predictor is None else _origin_caveat(predictor)
+        return _ordered("margins", *_by_margins(usable), reasons, (*differences, SCORE_CAVEAT))
+    features = pd.DataFrame(signatures, index=list(predictor.feature_names_in_)).T
+    accuracies = [train_accuracy(distribution) for distribution in usable.values()]
+    return ranked_by(predictor, features, accuracies, left_out=reasons, caveats=differences)
+
+
+def ranked_by(
+    predictor: GapPredictor,
+    features: pd.DataFrame,
+    accuracies: Sequence[float],
+    *,
+    left_out: Mapping[str, str],
+    warnings: Mapping[str, Sequence[str]] | None = None,
+    caveats: Sequence[str] = (),
+) -> Ranking:
+    """Return the ranking of networks by expected test accuracy: training accuracy less the predicted gap.
+
+    Args:
+        predictor: The predictor.
+        features: What it takes, one row a network, by name.
+        accuracies: Training accuracy of each.
+        left_out: Of networks that could not be ranked, the reason.
+        warnings: Of networks, sentences on why not to trust their place, beside what is unlike those that were seen.
+        caveats: Sentences on when not to believe the order.
+
+    Raises:
+        TooFewExamplesError: The predictor has no residuals to judge by.
+    """
+    gaps, scale = predictor.predict_jointly(features)
+    expected, freedom = np.asarray(accuracies) - gaps, predictor.degrees_of_freedom_
+    half = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(np.diagonal(scale))
+    low, middle, high = (np.clip(ends, 0, 1).tolist() for ends in (expected - half, expected, expected + half))
+    unseen = what_is_unseen(predictor, features)
+    networks = [
+        RankedNetwork(
+            str(name),
+            middle[i],
+            (low[i], high[i]),
+            float(accuracies[i]),
+            (*(warnings or {}).get(name, ()), *unseen[i]),
+        )
+        for i, name in enumerate(features.index)
+    ]
+    probabilities = order_probabilities(expected, scale, freedom)
+    return _ordered("predictor", expected, networks, probabilities, left_out, (*caveats, _origin_caveat(predictor)))
+
+
+def _ordered(
+    by: Literal["predictor", "margins"],
+    values: Doubles,
+    networks: Sequence[RankedNetwork],
+    probabilities: Doubles,
+    left_out: Mapping[str, str],
+    caveats: tuple[str, ...],
+) -> Ranking:
     order = np.argsort(-values, kind="stable")
-    return Ranking(
-        "margins" if predictor is None else "predictor",
-        tuple(networks[i] for i in order),
-        probabilities[np.ix_(order, order)],
-        reasons,
-        (*_differences(usable, known_layers), caveat),
-    )
+    return Ranking(by, tuple(networks[i] for i in order), probabilities[np.ix_(order, order)], left_out, caveats)
 
 
 def order_probabilities(
@@ -204,23 +250,6 @@ def _by_margins(measured: Mapping[str, MarginDistribution]) -> tuple[Doubles, li
         for (name, distribution), score in zip(measured.items(), scores, strict=True)
     ]
     return scores, networks, probability_of_order(scores[:, None] - scores[None, :])
-
-
-def _by_predictor(
-    measured: Mapping[str, MarginDistribution], signatures: Mapping[str, list[float]], predictor: GapPredictor
-) -> tuple[Doubles, list[RankedNetwork], Doubles]:
-    features = pd.DataFrame(signatures.values(), columns=list(predictor.feature_names_in_))
-    accuracies = np.array([train_accuracy(distribution) for distribution in measured.values()])
-    gaps, scale = predictor.predict_jointly(features)
-    expected, freedom = accuracies - gaps, predictor.degrees_of_freedom_
-    half = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(np.diagonal(scale))
-    low, middle, high = (np.clip(ends, 0, 1).tolist() for ends in (expected - half, expected, expected + half))
-    warnings = what_is_unseen(predictor, features)
-    networks = [
-        RankedNetwork(name, middle[i], (low[i], high[i]), float(accuracies[i]), warnings[i])
-        for i, name in enumerate(measured)
-    ]
-    return expected, networks, order_probabilities(expected, scale, freedom)
 
 
 def _origin_caveat(predictor: GapPredictor) -> str:

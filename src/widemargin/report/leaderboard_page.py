@@ -11,6 +11,14 @@ from widemargin.report.markdown_tables import markdown_table, plain, score_cell
 
 __all__ = ["write_leaderboard_page"]
 
+CAPTION = (
+    "R²: of a line in this one measure, on configurations left out. τ: Kendall's rank correlation with the gap; (!) "
+    "where it contradicts the direction that the measure's source expects, beyond chance. CMI: conditional mutual "
+    "information. Sign error: how often the order of two gaps is misjudged where one hyperparameter changes, if the "
+    "measure is taken in its expected direction; mean, and in the worst pair of configurations; 0.5: chance. Partial "
+    "R²: share of what training accuracy and loss leave open that the measure explains, on configurations left out. "
+    "p: of |τ|, corrected for testing all of them. In brackets 95 % intervals over configurations."
+)
 COLUMNS = ("measure", "R²", "τ", "CMI %", "sign error", "worst", "partial R²", "p (Holm)")
 
 
@@ -26,13 +34,7 @@ def write_leaderboard_page(comparison: Comparison, folder: Path) -> Path:
     parts = [
         f"# {plain(comparison.name)}: every measure on the same networks",
         "\n".join(f"- {plain(sentence)}" for sentence in comparison_verdict(comparison)),
-        "R²: of a line in this one measure, on configurations left out. τ: Kendall's rank correlation with the gap; "
-        "(!) where it contradicts the direction that the measure's source expects, beyond chance. CMI: conditional mutual "
-        "information. Sign error: how often the order of two gaps is misjudged where one hyperparameter changes, if "
-        "the measure is taken in its expected direction; mean, and in the worst pair of configurations; 0.5: chance. "
-        "Partial R²: share of what training accuracy and loss leave open that the measure explains, on "
-        "configurations left out. p: of |τ|, corrected for testing all of them. In brackets 95 % intervals over "
-        "configurations.",
+        CAPTION,
         *(
             part
             for name, evaluation in comparison.evaluations.items()

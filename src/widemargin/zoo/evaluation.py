@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from widemargin.measures import MEASURES, Measure
+from widemargin.measures import CHEAP_MEASURES, MEASURES, Measure
 from widemargin.prediction import TRIVIAL, Evaluation, Score, ablation_scores, combination_scores, evaluate
 
 __all__ = ["catalog_columns", "evaluate_zoo", "regressions_on"]
@@ -29,6 +29,8 @@ def evaluate_zoo(table: pd.DataFrame, **options: Any) -> Evaluation:
 def regressions_on(table: pd.DataFrame, *, num_resamples: int = 1000, seed: int = 0) -> list[Score]:
     """Return what regressions reach on every subset of a zoo: on signatures, baselines, and measures that were taken.
 
+    Measures go together by family; those that are cheap are taken together, too.
+
     Args:
         table: As for :func:`evaluate_zoo`.
         num_resamples: How often configurations are drawn for the intervals.
@@ -40,6 +42,7 @@ def regressions_on(table: pd.DataFrame, *, num_resamples: int = 1000, seed: int 
     families: dict[str, list[str]] = {}
     for column, measure in catalog_columns().items():
         families.setdefault(measure.family, []).append(column)
+    families["cheap ones"] = [f"m.{name}" for name in CHEAP_MEASURES]
     scores = ablation_scores(table, num_resamples=num_resamples, seed=seed)
     return scores + combination_scores(table, families, num_resamples=num_resamples, seed=seed)
 

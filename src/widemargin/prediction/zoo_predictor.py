@@ -1,4 +1,6 @@
-"""The predictor of a zoo, with what is known of it: how well it predicts, and orders pairs, that it has not seen."""
+"""Predictors of a zoo, and how well they predict, and order pairs of, networks that they have not seen."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,14 +10,16 @@ from sklearn.base import clone
 from sklearn.model_selection import GroupKFold
 
 from widemargin.errors import InvalidInputError
+from widemargin.prediction.combinations import combination_features
 from widemargin.prediction.gap_predictor import GapPredictor
 from widemargin.prediction.ranking import SURE, order_probabilities
 from widemargin.prediction.scores import kfold_r2, number_or_none
 from widemargin.prediction.subsets import has_learned
 
-__all__ = ["signature_predictor"]
+__all__ = ["measures_predictor", "signature_predictor"]
 
-PREFIX = "quartiles/"
+PREFIX, MEASURE = "quartiles/", "m."
+KNOWN_SHARE = 0.95
 NUM_FOLDS = 5
 
 
@@ -31,32 +35,69 @@ def signature_predictor(table: pd.DataFrame, name: str) -> GapPredictor:
     Raises:
         InvalidInputError: Fewer than three configurations that learned, or a network without some layer's margins.
     """
-    usable = table[table["why_left_out"] == ""]
-    usable = usable[has_learned(usable)]
+    usable = _usable(table, name)
     features = usable[[column for column in table.columns if column.startswith(PREFIX)]].astype(float)
-    groups, gap = usable["configuration"].to_numpy(), usable["gap"].to_numpy(dtype=np.float64)
-    if (num_configurations := len(np.unique(groups))) < 3:
-        raise InvalidInputError(
-            "a predictor needs networks of at least 3 configurations that learned and have margins, got "
-            f"{num_configurations} in {name}. Train a larger zoo."
-        )
     if features.isna().to_numpy().any():
         raise InvalidInputError(
             f"a predictor needs margins at the same layers of every network, and those of {name} differ. Fit on a "
             "zoo of one architecture."
         )
-    predictor = GapPredictor(regularization="ridge")
-    predictor.fit(features.rename(columns=lambda column: column.removeprefix(PREFIX)), gap)
-    accuracies = usable["train_accuracy"]
+    features = features.rename(columns=lambda column: column.removeprefix(PREFIX))
+    return _fitted(GapPredictor(regularization="ridge"), features, usable, name)
+
+
+def measures_predictor(table: pd.DataFrame, name: str, measures: Sequence[str]) -> GapPredictor:
+    """Return ridge regression of the gap on measures of a zoo's networks, with its origin.
+
+    Measures enter as :func:`widemargin.prediction.combination_features` has them; one that is missing or infinite for
+    more than a twentieth of the networks is left out. Networks without margins, and those no better than chance on
+    their own training data, are left out.
+
+    Args:
+        table: One row a network, as :func:`widemargin.zoo.zoo_table` makes it of a zoo that was measured.
+        name: What the zoo is called.
+        measures: Names of the measures; the table's columns are called ``m.NAME``.
+
+    Raises:
+        InvalidInputError: Fewer than three configurations that learned, or none of the measures was taken.
+    """
+    usable = _usable(table, name)
+    named = usable[[f"{MEASURE}{measure}" for measure in measures if f"{MEASURE}{measure}" in table]]
+    known = np.isfinite(named.astype(np.float64)).mean() >= KNOWN_SHARE
+    features = combination_features(usable, named.columns[known].tolist())
+    if features.empty:
+        raise InvalidInputError(
+            f"a predictor on measures needs networks that were measured, and those of {name} were not. First: "
+            "widemargin zoo measure ZOO."
+        )
+    features = features.rename(columns=lambda column: column.replace(MEASURE, "", 1))
+    return _fitted(GapPredictor("identity", "ridge"), features, usable, name)
+
+
+def _usable(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    usable = table[table["why_left_out"] == ""]
+    usable = usable[has_learned(usable)]
+    if (num_configurations := usable["configuration"].nunique()) < 3:
+        raise InvalidInputError(
+            "a predictor needs networks of at least 3 configurations that learned and have margins, got "
+            f"{num_configurations} in {name}. Train a larger zoo."
+        )
+    return usable
+
+
+def _fitted(predictor: GapPredictor, features: pd.DataFrame, table: pd.DataFrame, name: str) -> GapPredictor:
+    groups, gap = table["configuration"].to_numpy(), table["gap"].to_numpy(dtype=np.float64)
+    accuracies = table["train_accuracy"]
+    predictor.fit(features, gap)
     predictor.origin_ = {
         "name": name,
-        "num_networks": len(usable),
-        "num_configurations": num_configurations,
+        "num_networks": len(table),
+        "num_configurations": table["configuration"].nunique(),
         "train_accuracy_range": [float(accuracies.min()), float(accuracies.max())],
         "gap_range": [float(gap.min()), float(gap.max())],
         "kfold_r2": number_or_none(kfold_r2(predictor, features, gap).value),
         "grouped_kfold_r2": number_or_none(kfold_r2(predictor, features, gap, groups=groups).value),
-        **_sure_pairs(predictor, usable, features.to_numpy()),
+        **_sure_pairs(predictor, table, features.to_numpy()),
     }
     return predictor
 

@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupKFold
 
 from prediction.signature_tables import features, zoo
 from widemargin.errors import InvalidInputError
-from widemargin.prediction import GapPredictor, kfold_r2, signature_predictor
+from widemargin.prediction import GapPredictor, kfold_r2, measures_predictor, signature_predictor
 
 
 def test_fits_ridge_on_the_logarithms_of_the_full_signature() -> None:
@@ -80,3 +80,39 @@ def test_leaves_out_networks_without_margins_and_those_that_never_learned() -> N
 def test_a_zoo_that_cannot_be_fitted_says_why(table: pd.DataFrame, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         signature_predictor(table, "little")
+
+
+def measured_zoo() -> pd.DataFrame:
+    """Return the little zoo with measures that know its gaps."""
+    rng = np.random.default_rng(1)
+    table = zoo()
+    norm = np.exp(20 * table["gap"] + 0.1 * rng.normal(size=40))
+    loss = rng.normal(size=40)
+    rare = np.where(np.arange(40) < 3, np.inf, 1.0 + np.arange(40))
+    return table.assign(**{"m.norm": norm, "m.loss": loss, "m.rare": rare, "m.flat": 1.0})
+
+
+def test_a_predictor_on_measures_is_ridge_on_logarithms_of_what_is_positive() -> None:
+    table = measured_zoo()
+    predictor = measures_predictor(table, "little", ["norm", "loss", "flat", "absent"])
+    X = pd.DataFrame({"log norm": np.log(table["m.norm"]), "loss": table["m.loss"]})
+    oracle = GapPredictor("identity", "ridge").fit(X, table["gap"])
+    assert list(predictor.feature_names_in_) == ["log norm", "loss"]
+    np.testing.assert_allclose(predictor.coef_, oracle.coef_)
+    assert predictor.origin_["grouped_kfold_r2"] == pytest.approx(
+        kfold_r2(oracle, X, table["gap"].to_numpy(), groups=table["configuration"].to_numpy()).value
+    )
+    assert predictor.origin_["num_configurations"] == 20
+
+
+def test_measures_that_more_than_a_twentieth_of_the_networks_lack_are_left_out() -> None:
+    predictor = measures_predictor(measured_zoo(), "little", ["norm", "rare"])
+    assert list(predictor.feature_names_in_) == ["log norm"]
+    few = measured_zoo()
+    few.loc["run0", "m.rare"], few.loc["run1", "m.rare"] = 1.0, 2.0
+    assert list(measures_predictor(few, "little", ["rare"]).feature_names_in_) == ["log rare"]
+
+
+def test_a_zoo_that_was_not_measured_has_no_predictor_on_measures() -> None:
+    with pytest.raises(InvalidInputError, match=r"networks that were measured, and those of little were not\."):
+        measures_predictor(zoo(), "little", ["norm"])
