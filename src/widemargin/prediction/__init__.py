@@ -16,10 +16,10 @@ from widemargin.prediction.gap_predictor import GapPredictor
 from widemargin.prediction.granulated_kendall import GranulatedKendall, granulated_kendall
 from widemargin.prediction.intervals import LEVEL, Interval, Resamples, r2_interval, resamples_of
 from widemargin.prediction.measure_scores import MeasureScore
+from widemargin.prediction.measured_ranking import measures_of, rank_measured
 from widemargin.prediction.mutual_information import ConditionalMutualInformation, conditional_mutual_information
 from widemargin.prediction.permutation_test import benjamini_hochberg, holm, permutation_p_values
 from widemargin.prediction.predictor_file import load_predictor, save_predictor
-from widemargin.prediction.measured_ranking import measures_of, rank_measured
 from widemargin.prediction.ranking import RankedNetwork, Ranking, rank, rank_margins
 from widemargin.prediction.scores import adjusted_r2, kfold_r2, left_out_predictions, mean_squared_error, r2
 from widemargin.prediction.sign_error import SignError, robust_sign_error

@@ -84,7 +84,7 @@ def _features(measures: Mapping[str, float], predictor: GapPredictor) -> tuple[l
             value = math.log(value) if value > 0 else math.nan
         if not math.isfinite(value):
             unknown.append(name.removeprefix(LOG))
-        row.append(value if math.isfinite(value) else 0.0)
+        row.append(value if math.isfinite(value) else float(mean))
     if not unknown:
         return row, ()
     rest = f" and {len(unknown) - NUM_NAMED} more" if len(unknown) > NUM_NAMED else ""
