@@ -7,6 +7,7 @@ worse than knowing that mean; the bias is the mean of predicted less actual gap.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import pandas as pd
 from record import record
 from scipy.stats import spearmanr
 
-from widemargin.prediction import ABLATIONS, GapPredictor, features_of, kfold_r2, r2
+from widemargin.measures import CHEAP_MEASURES, MEASURES
+from widemargin.prediction import ABLATIONS, GapPredictor, combination_features, features_of, kfold_r2, r2
 from widemargin.zoo import Zoo, zoo_table
 
 WANTED = (
@@ -38,15 +40,13 @@ def main() -> None:
     natural, poisoned = (usable(folder) for folder in (options.natural, options.poisoned))
     both = pd.concat([natural, poisoned])
     rows = []
-    for ablation in ABLATIONS:
-        if ablation.name not in WANTED:
-            continue
-        known, asked, joint = (features_of(ablation, table).to_numpy() for table in (natural, poisoned, both))
-        predictor = GapPredictor(ablation.transform, ablation.regularization)
+    for name, predictor, features in asked_for(both):
+        known, joint = features[: len(natural)], features
+        asked = features[len(natural) :]
         predicted, actual = predictor.fit(known, gap(natural)).predict(asked), gap(poisoned)
         rows.append(
             {
-                "predictor": ablation.name,
+                "predictor": name,
                 "r2_on_poisoned": r2(actual, predicted),
                 "bias_on_poisoned": float((predicted - actual).mean()),
                 "root_mean_squared_error_on_poisoned": float(np.sqrt(((predicted - actual) ** 2).mean())),
@@ -65,6 +65,24 @@ def main() -> None:
         },
         options.out,
     )
+
+
+def asked_for(both: pd.DataFrame) -> Iterator[tuple[str, GapPredictor, np.ndarray]]:
+    """Yield predictors by name, and what they take of all networks; measures where both zoos were measured."""
+    for ablation in ABLATIONS:
+        if ablation.name in WANTED:
+            predictor = GapPredictor(ablation.transform, ablation.regularization)
+            yield ablation.name, predictor, features_of(ablation, both).to_numpy()
+    kinds = {
+        "measures: cheap ones": list(CHEAP_MEASURES),
+        "measures: sharpness": [name for name, each in MEASURES.items() if each.family == "sharpness"],
+        "measures: margins": [name for name, each in MEASURES.items() if each.family == "margins"],
+        "measures: all": list(MEASURES),
+    }
+    for kind, names in kinds.items():
+        features = combination_features(both, [f"m.{name}" for name in names])
+        if not features.empty:
+            yield kind, GapPredictor("identity", "ridge"), features.to_numpy()
 
 
 def usable(folder: Path) -> pd.DataFrame:
