@@ -96,15 +96,16 @@ def _log_operator_product(quantities: Quantities) -> Estimate:
 
 OPERATOR_MEASURES: tuple[Measure, ...] = (
     Measure(
-        "log_operator_product",
-        "size and norms",
-        _log_operator_product,
-        1,
-        "log",
-        "Σᵢ log ‖Aᵢ‖²₂,  Aᵢ: the convolution on inputs of its real size",
-        "The product of spectral norms, every convolution as the operator it is. It bounds the Lipschitz constant.",
-        DEEP + " The bound is loose: no input is stretched most by all layers at once.",
-        "Sedghi, Gupta and Long 2019 (arXiv 1805.10408)",
+        name="log_operator_product",
+        family="size and norms",
+        function=_log_operator_product,
+        sign=1,
+        unit="log",
+        formula="Σᵢ log ‖Aᵢ‖²₂,  Aᵢ: the convolution on inputs of its real size",
+        idea="The product of spectral norms, every convolution as the operator it is. It bounds the Lipschitz "
+        "constant.",
+        misleads=DEEP + " The bound is loose: no input is stretched most by all layers at once.",
+        reference="Sedghi, Gupta and Long 2019 (arXiv 1805.10408)",
         uses=("linear_maps",),
         is_scale_invariant=True,
     ),

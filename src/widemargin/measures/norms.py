@@ -1,7 +1,9 @@
 """Sizes of a network and of its weights: counts, norms, distances from initialization, their products and sums."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 
@@ -10,7 +12,9 @@ from widemargin.measures.measure import Measure
 from widemargin.measures.quantities import Quantities
 from widemargin.results import Estimate
 
-__all__ = ["NORM_MEASURES", "log_product", "margin_quantile"]
+__all__ = ["NORM_MEASURES", "log_product", "margin_quantile", "over_margin"]
+
+Function: TypeAlias = Callable[[Quantities], Estimate]
 
 MARGIN_QUANTILE = 0.1
 RESHAPED = "Convolutions count by their reshaped kernels, whose norm is not that of the operator."
@@ -73,47 +77,33 @@ def log_product(squared_norms: Mapping[str, float], *caveats: str) -> Estimate:
     return _sum({name: math.log(value) for name, value in squared_norms.items()}, caveats)
 
 
-def _log_sum(product: Estimate, log_squared_margin: float = 0.0) -> Estimate:
-    """Return log(d · (Π / γ²)^{1/d}) of the d layers."""
-    num_layers = len(product.per_layer)
-    value = math.log(num_layers) + (product.value - log_squared_margin) / num_layers
-    return Estimate(value, per_layer=product.per_layer, caveats=product.caveats)
+def over_margin(product: Function) -> Function:
+    """Return the measure log(Π / γ²) of a measure log Π; it does not exist where :func:`margin_quantile` does not."""
+
+    def measure(quantities: Quantities) -> Estimate:
+        found = product(quantities)
+        return replace(found, value=found.value - 2 * math.log(margin_quantile(quantities)))
+
+    return measure
 
 
-def _over_margin(product: Estimate, gamma: float) -> Estimate:
-    return Estimate(product.value - 2 * math.log(gamma), per_layer=product.per_layer, caveats=product.caveats)
+def _evenly_spread(product: Function) -> Function:
+    """Return the measure log(d · Π^{1/d}) of a measure log Π over d layers."""
+
+    def measure(quantities: Quantities) -> Estimate:
+        found = product(quantities)
+        num_layers = len(found.per_layer)
+        return replace(found, value=math.log(num_layers) + found.value / num_layers)
+
+    return measure
 
 
 def _log_spectral_product(quantities: Quantities) -> Estimate:
     return log_product(_squared_spectral(quantities), RESHAPED)
 
 
-def _log_spectral_product_over_margin(quantities: Quantities) -> Estimate:
-    return _over_margin(_log_spectral_product(quantities), margin_quantile(quantities))
-
-
-def _log_spectral_sum(quantities: Quantities) -> Estimate:
-    return _log_sum(_log_spectral_product(quantities))
-
-
-def _log_spectral_sum_over_margin(quantities: Quantities) -> Estimate:
-    return _log_sum(_log_spectral_product(quantities), 2 * math.log(margin_quantile(quantities)))
-
-
 def _log_frobenius_product(quantities: Quantities) -> Estimate:
     return log_product(_squared_frobenius(quantities))
-
-
-def _log_frobenius_product_over_margin(quantities: Quantities) -> Estimate:
-    return _over_margin(_log_frobenius_product(quantities), margin_quantile(quantities))
-
-
-def _log_frobenius_sum(quantities: Quantities) -> Estimate:
-    return _log_sum(_log_frobenius_product(quantities))
-
-
-def _log_frobenius_sum_over_margin(quantities: Quantities) -> Estimate:
-    return _log_sum(_log_frobenius_product(quantities), 2 * math.log(margin_quantile(quantities)))
 
 
 def _stable_ranks(quantities: Quantities) -> dict[str, float]:
@@ -138,7 +128,7 @@ def _log_spectral_bound(quantities: Quantities, numerators: Mapping[str, float])
     Raises:
         MeasureNotApplicableError: All numerators are 0.
     """
-    product = _log_spectral_product_over_margin(quantities)
+    product = over_margin(_log_spectral_product)(quantities)
     squared = _squared_spectral(quantities)
     ratios = {name: numerators[name] / squared[name] for name in squared}
     if sum(ratios.values()) == 0:
@@ -170,222 +160,225 @@ MARGIN_UNITS = "Does not exist where a tenth of the training examples are miscla
 
 NORM_MEASURES: tuple[Measure, ...] = (
     Measure(
-        "num_parameters",
-        "size and norms",
-        _num_parameters,
-        1,
-        "parameters",
-        "ω",
-        "How many numbers training adjusts. Classical bounds grow with it.",
-        "Wider networks often generalize better, so its sign is often the opposite.",
-        FANTASTIC,
+        name="num_parameters",
+        family="size and norms",
+        function=_num_parameters,
+        sign=1,
+        unit="parameters",
+        formula="ω",
+        idea="How many numbers training adjusts. Classical bounds grow with it.",
+        misleads="Wider networks often generalize better, so its sign is often the opposite.",
+        reference=FANTASTIC,
         uses=("space",),
         is_scale_invariant=True,
     ),
     Measure(
-        "parameter_norm",
-        "size and norms",
-        _parameter_norm,
-        1,
-        "",
-        "Σᵢ ‖Wᵢ‖²_F",
-        "The squared size of all weights. Small weights make smooth functions, all else equal.",
-        LARGE_WEIGHTS,
-        FANTASTIC,
+        name="parameter_norm",
+        family="size and norms",
+        function=_parameter_norm,
+        sign=1,
+        unit="",
+        formula="Σᵢ ‖Wᵢ‖²_F",
+        idea="The squared size of all weights. Small weights make smooth functions, all else equal.",
+        misleads=LARGE_WEIGHTS,
+        reference=FANTASTIC,
         uses=("kernels",),
     ),
     Measure(
-        "distance_from_initialization",
-        "size and norms",
-        _distance_from_initialization,
-        1,
-        "",
-        "Σᵢ ‖Wᵢ − Wᵢ⁰‖²_F",
-        "How far training moved the weights. A network that hardly had to move has used little of its capacity.",
-        "Longer training and larger learning rates move further whether or not the gap grows. " + LARGE_WEIGHTS,
-        "Nagarajan and Kolter 2019 (arXiv 1901.01672), section 4; " + FANTASTIC,
+        name="distance_from_initialization",
+        family="size and norms",
+        function=_distance_from_initialization,
+        sign=1,
+        unit="",
+        formula="Σᵢ ‖Wᵢ − Wᵢ⁰‖²_F",
+        idea="How far training moved the weights. A network that hardly had to move has used little of its capacity.",
+        misleads="Longer training and larger learning rates move further whether or not the gap grows. "
+        + LARGE_WEIGHTS,
+        reference="Nagarajan and Kolter 2019 (arXiv 1901.01672), section 4; " + FANTASTIC,
         uses=("kernel_changes",),
         needs=("initial parameters",),
     ),
     Measure(
-        "spectral_distance_from_initialization",
-        "size and norms",
-        _spectral_distance_from_initialization,
-        1,
-        "",
-        "Σᵢ ‖Wᵢ − Wᵢ⁰‖²₂",
-        "How far training moved each layer along the direction it changed most. A few may carry all learning.",
-        LARGE_WEIGHTS,
-        FANTASTIC,
+        name="spectral_distance_from_initialization",
+        family="size and norms",
+        function=_spectral_distance_from_initialization,
+        sign=1,
+        unit="",
+        formula="Σᵢ ‖Wᵢ − Wᵢ⁰‖²₂",
+        idea="How far training moved each layer along the direction it changed most. A few may carry all learning.",
+        misleads=LARGE_WEIGHTS,
+        reference=FANTASTIC,
         uses=("kernel_changes",),
         needs=("initial parameters",),
     ),
     Measure(
-        "log_spectral_product",
-        "size and norms",
-        _log_spectral_product,
-        1,
-        "log",
-        "Σᵢ log ‖Wᵢ‖²₂",
-        "How much the network can stretch a change of its input at most. Rademacher complexity grows with it.",
-        DEEP + " Reshaped kernels understate the operator.",
-        FANTASTIC,
+        name="log_spectral_product",
+        family="size and norms",
+        function=_log_spectral_product,
+        sign=1,
+        unit="log",
+        formula="Σᵢ log ‖Wᵢ‖²₂",
+        idea="How much the network can stretch a change of its input at most. Rademacher complexity grows with it.",
+        misleads=DEEP + " Reshaped kernels understate the operator.",
+        reference=FANTASTIC,
         uses=("singular_values",),
         is_scale_invariant=True,
     ),
     Measure(
-        "log_spectral_product_over_margin",
-        "size and norms",
-        _log_spectral_product_over_margin,
-        1,
-        "log",
-        "Σᵢ log ‖Wᵢ‖²₂ − 2 log γ,  γ: 10 % quantile of output margins",
-        "The stretch of the network in units of the margin it reaches with it. Scaling the last layer cancels.",
-        DEEP + " " + MARGIN_UNITS,
-        FANTASTIC,
+        name="log_spectral_product_over_margin",
+        family="size and norms",
+        function=over_margin(_log_spectral_product),
+        sign=1,
+        unit="log",
+        formula="Σᵢ log ‖Wᵢ‖²₂ − 2 log γ,  γ: 10 % quantile of output margins",
+        idea="The stretch of the network in units of the margin it reaches with it. Scaling the last layer cancels.",
+        misleads=DEEP + " " + MARGIN_UNITS,
+        reference=FANTASTIC,
         uses=("outputs", "singular_values"),
         is_scale_invariant=True,
     ),
     Measure(
-        "log_spectral_sum",
-        "size and norms",
-        _log_spectral_sum,
-        1,
-        "log",
-        "log d + (1/d) Σᵢ log ‖Wᵢ‖²₂,  d: number of layers",
-        "The product of spectral norms spread evenly over the layers. Less sensitive to depth than the product.",
-        "Still compares networks of different depth poorly.",
-        FANTASTIC,
+        name="log_spectral_sum",
+        family="size and norms",
+        function=_evenly_spread(_log_spectral_product),
+        sign=1,
+        unit="log",
+        formula="log d + (1/d) Σᵢ log ‖Wᵢ‖²₂,  d: number of layers",
+        idea="The product of spectral norms spread evenly over the layers. Less sensitive to depth than the product.",
+        misleads="Still compares networks of different depth poorly.",
+        reference=FANTASTIC,
         uses=("singular_values",),
         is_scale_invariant=True,
     ),
     Measure(
-        "log_spectral_sum_over_margin",
-        "size and norms",
-        _log_spectral_sum_over_margin,
-        1,
-        "log",
-        "log d + (1/d) (Σᵢ log ‖Wᵢ‖²₂ − 2 log γ)",
-        "The evenly spread product of spectral norms in units of the margin. Scaling the last layer cancels.",
-        MARGIN_UNITS,
-        FANTASTIC,
+        name="log_spectral_sum_over_margin",
+        family="size and norms",
+        function=_evenly_spread(over_margin(_log_spectral_product)),
+        sign=1,
+        unit="log",
+        formula="log d + (1/d) (Σᵢ log ‖Wᵢ‖²₂ − 2 log γ)",
+        idea="The evenly spread product of spectral norms in units of the margin. Scaling the last layer cancels.",
+        misleads=MARGIN_UNITS,
+        reference=FANTASTIC,
         uses=("outputs", "singular_values"),
         is_scale_invariant=True,
     ),
     Measure(
-        "log_frobenius_product",
-        "size and norms",
-        _log_frobenius_product,
-        1,
-        "log",
-        "Σᵢ log ‖Wᵢ‖²_F",
-        "The product of the layers' sizes. Size-independent bounds of sample complexity grow with it.",
-        DEEP,
-        "Golowich et al. 2018 (arXiv 1712.06541); " + FANTASTIC,
+        name="log_frobenius_product",
+        family="size and norms",
+        function=_log_frobenius_product,
+        sign=1,
+        unit="log",
+        formula="Σᵢ log ‖Wᵢ‖²_F",
+        idea="The product of the layers' sizes. Size-independent bounds of sample complexity grow with it.",
+        misleads=DEEP,
+        reference="Golowich et al. 2018 (arXiv 1712.06541); " + FANTASTIC,
         uses=("linear_maps",),
         is_scale_invariant=True,
     ),
     Measure(
-        "log_frobenius_product_over_margin",
-        "size and norms",
-        _log_frobenius_product_over_margin,
-        1,
-        "log",
-        "Σᵢ log ‖Wᵢ‖²_F − 2 log γ",
-        "The product of the layers' sizes in units of the margin reached with them. Scaling the last layer cancels.",
-        DEEP + " " + MARGIN_UNITS,
-        FANTASTIC,
+        name="log_frobenius_product_over_margin",
+        family="size and norms",
+        function=over_margin(_log_frobenius_product),
+        sign=1,
+        unit="log",
+        formula="Σᵢ log ‖Wᵢ‖²_F − 2 log γ",
+        idea="The product of the layers' sizes in units of the margin reached with them. Scaling the last layer "
+        "cancels.",
+        misleads=DEEP + " " + MARGIN_UNITS,
+        reference=FANTASTIC,
         uses=("linear_maps", "outputs"),
         is_scale_invariant=True,
     ),
     Measure(
-        "log_frobenius_sum",
-        "size and norms",
-        _log_frobenius_sum,
-        1,
-        "log",
-        "log d + (1/d) Σᵢ log ‖Wᵢ‖²_F",
-        "The product of the layers' sizes spread evenly over them. Less sensitive to depth than the product.",
-        "Still compares networks of different depth poorly.",
-        FANTASTIC,
+        name="log_frobenius_sum",
+        family="size and norms",
+        function=_evenly_spread(_log_frobenius_product),
+        sign=1,
+        unit="log",
+        formula="log d + (1/d) Σᵢ log ‖Wᵢ‖²_F",
+        idea="The product of the layers' sizes spread evenly over them. Less sensitive to depth than the product.",
+        misleads="Still compares networks of different depth poorly.",
+        reference=FANTASTIC,
         uses=("linear_maps",),
         is_scale_invariant=True,
     ),
     Measure(
-        "log_frobenius_sum_over_margin",
-        "size and norms",
-        _log_frobenius_sum_over_margin,
-        1,
-        "log",
-        "log d + (1/d) (Σᵢ log ‖Wᵢ‖²_F − 2 log γ)",
-        "The evenly spread product of the layers' sizes in units of the margin. Scaling the last layer cancels.",
-        MARGIN_UNITS,
-        FANTASTIC,
+        name="log_frobenius_sum_over_margin",
+        family="size and norms",
+        function=_evenly_spread(over_margin(_log_frobenius_product)),
+        sign=1,
+        unit="log",
+        formula="log d + (1/d) (Σᵢ log ‖Wᵢ‖²_F − 2 log γ)",
+        idea="The evenly spread product of the layers' sizes in units of the margin. Scaling the last layer cancels.",
+        misleads=MARGIN_UNITS,
+        reference=FANTASTIC,
         uses=("linear_maps", "outputs"),
         is_scale_invariant=True,
     ),
     Measure(
-        "frobenius_over_spectral",
-        "size and norms",
-        _frobenius_over_spectral,
-        1,
-        "dimensions",
-        "Σᵢ ‖Wᵢ‖²_F / ‖Wᵢ‖²₂",
-        "How many directions the layers really use, all together. Few used directions compress well.",
-        DEEP,
-        FANTASTIC,
+        name="frobenius_over_spectral",
+        family="size and norms",
+        function=_frobenius_over_spectral,
+        sign=1,
+        unit="dimensions",
+        formula="Σᵢ ‖Wᵢ‖²_F / ‖Wᵢ‖²₂",
+        idea="How many directions the layers really use, all together. Few used directions compress well.",
+        misleads=DEEP,
+        reference=FANTASTIC,
         uses=("singular_values",),
         is_scale_invariant=True,
     ),
     Measure(
-        "stable_rank",
-        "size and norms",
-        _stable_rank,
-        1,
-        "dimensions",
-        "(1/d) Σᵢ ‖Wᵢ‖²_F / ‖Wᵢ‖²₂",
-        "How many directions a layer really uses, on average. Unlike the rank it forgives small singular values.",
-        "Wider layers have room for a larger one.",
-        "Neyshabur et al. 2018 (arXiv 1707.09564); Sanyal et al. 2020 (arXiv 1906.04659)",
+        name="stable_rank",
+        family="size and norms",
+        function=_stable_rank,
+        sign=1,
+        unit="dimensions",
+        formula="(1/d) Σᵢ ‖Wᵢ‖²_F / ‖Wᵢ‖²₂",
+        idea="How many directions a layer really uses, on average. Unlike the rank it forgives small singular "
+        "values.",
+        misleads="Wider layers have room for a larger one.",
+        reference="Neyshabur et al. 2018 (arXiv 1707.09564); Sanyal et al. 2020 (arXiv 1906.04659)",
         uses=("singular_values",),
         is_scale_invariant=True,
     ),
     Measure(
-        "log_spectral_initialization_bound",
-        "size and norms",
-        _log_spectral_initialization_bound,
-        1,
-        "log",
-        "log(Π ‖Wᵢ‖²₂ · Σ ‖Wᵢ − Wᵢ⁰‖²_F / ‖Wᵢ‖²₂ / γ²)",
-        "Main term of the spectral PAC-Bayes bound around initialization. Stretch, distance and margin in one.",
-        DEEP + " " + MARGIN_UNITS,
-        "Pitas et al. 2017 (arXiv 1801.00171); " + FANTASTIC,
+        name="log_spectral_initialization_bound",
+        family="size and norms",
+        function=_log_spectral_initialization_bound,
+        sign=1,
+        unit="log",
+        formula="log(Π ‖Wᵢ‖²₂ · Σ ‖Wᵢ − Wᵢ⁰‖²_F / ‖Wᵢ‖²₂ / γ²)",
+        idea="Main term of the spectral PAC-Bayes bound around initialization. Stretch, distance and margin in one.",
+        misleads=DEEP + " " + MARGIN_UNITS,
+        reference="Pitas et al. 2017 (arXiv 1801.00171); " + FANTASTIC,
         uses=("initial_parameters", "linear_maps", "outputs", "singular_values"),
         needs=("initial parameters",),
     ),
     Measure(
-        "log_spectral_origin_bound",
-        "size and norms",
-        _log_spectral_origin_bound,
-        1,
-        "log",
-        "log(Π ‖Wᵢ‖²₂ · Σ ‖Wᵢ‖²_F / ‖Wᵢ‖²₂ / γ²)",
-        "Main term of the spectral PAC-Bayes bound around zero. Stretch, stable rank and margin in one.",
-        DEEP + " " + MARGIN_UNITS,
-        "Neyshabur et al. 2018 (arXiv 1707.09564), theorem 1; " + FANTASTIC,
+        name="log_spectral_origin_bound",
+        family="size and norms",
+        function=_log_spectral_origin_bound,
+        sign=1,
+        unit="log",
+        formula="log(Π ‖Wᵢ‖²₂ · Σ ‖Wᵢ‖²_F / ‖Wᵢ‖²₂ / γ²)",
+        idea="Main term of the spectral PAC-Bayes bound around zero. Stretch, stable rank and margin in one.",
+        misleads=DEEP + " " + MARGIN_UNITS,
+        reference="Neyshabur et al. 2018 (arXiv 1707.09564), theorem 1; " + FANTASTIC,
         uses=("linear_maps", "outputs", "singular_values"),
         is_scale_invariant=True,
     ),
     Measure(
-        "log_spectral_complexity",
-        "size and norms",
-        _log_spectral_complexity,
-        1,
-        "log",
-        "log(Π ‖Wᵢ‖₂ · (Σ (‖(Wᵢ − Wᵢ⁰)ᵀ‖₂,₁ / ‖Wᵢ‖₂)^⅔)^{3/2})",
-        "Capacity in the spectrally normalized margin bound. It counts how many output units changed, how much.",
-        DEEP,
-        "Bartlett, Foster and Telgarsky 2017 (arXiv 1706.08498), equation 1.2",
+        name="log_spectral_complexity",
+        family="size and norms",
+        function=_log_spectral_complexity,
+        sign=1,
+        unit="log",
+        formula="log(Π ‖Wᵢ‖₂ · (Σ (‖(Wᵢ − Wᵢ⁰)ᵀ‖₂,₁ / ‖Wᵢ‖₂)^⅔)^{3/2})",
+        idea="Capacity in the spectrally normalized margin bound. It counts how many output units changed, how much.",
+        misleads=DEEP,
+        reference="Bartlett, Foster and Telgarsky 2017 (arXiv 1706.08498), equation 1.2",
         uses=("spectral_complexity",),
     ),
 )

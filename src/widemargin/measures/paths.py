@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from widemargin.errors import MeasureNotApplicableError
 from widemargin.measures.linear_maps import NORMS
 from widemargin.measures.measure import Measure
-from widemargin.measures.norms import FANTASTIC, margin_quantile
+from widemargin.measures.norms import FANTASTIC, over_margin
 from widemargin.measures.quantities import Quantities
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel
@@ -62,35 +62,31 @@ def _path_norm(quantities: Quantities) -> Estimate:
     return Estimate(math.log(squared_path_norm(quantities.trained)), caveats=(CAVEAT,))
 
 
-def _path_norm_over_margin(quantities: Quantities) -> Estimate:
-    norm = _path_norm(quantities)
-    return Estimate(norm.value - 2 * math.log(margin_quantile(quantities)), caveats=norm.caveats)
-
-
 PATH_MEASURES: tuple[Measure, ...] = (
     Measure(
-        "log_path_norm",
-        "size and norms",
-        _path_norm,
-        1,
-        "log",
-        "log Σ_k f_k(1; w²)",
-        "The squared weight of all paths from inputs to outputs. It sees weights only as they act together.",
-        "Small learning-rate changes can turn its trend around. Linear activations are assumed between layers.",
-        "Neyshabur, Salakhutdinov and Srebro 2015 (arXiv 1506.02617); " + FANTASTIC,
+        name="log_path_norm",
+        family="size and norms",
+        function=_path_norm,
+        sign=1,
+        unit="log",
+        formula="log Σ_k f_k(1; w²)",
+        idea="The squared weight of all paths from inputs to outputs. It sees weights only as they act together.",
+        misleads="Small learning-rate changes can turn its trend around. Linear activations are assumed between "
+        "layers.",
+        reference="Neyshabur, Salakhutdinov and Srebro 2015 (arXiv 1506.02617); " + FANTASTIC,
         uses=("linear_maps",),
         is_scale_invariant=True,
     ),
     Measure(
-        "log_path_norm_over_margin",
-        "size and norms",
-        _path_norm_over_margin,
-        1,
-        "log",
-        "log(Σ_k f_k(1; w²) / γ²)",
-        "The weight of all paths in units of the output margin reached with it. Scaling the last layer cancels.",
-        "Does not exist where a tenth of the training examples are misclassified.",
-        "Neyshabur et al. 2017 (arXiv 1706.08947); " + FANTASTIC,
+        name="log_path_norm_over_margin",
+        family="size and norms",
+        function=over_margin(_path_norm),
+        sign=1,
+        unit="log",
+        formula="log(Σ_k f_k(1; w²) / γ²)",
+        idea="The weight of all paths in units of the output margin reached with it. Scaling the last layer cancels.",
+        misleads="Does not exist where a tenth of the training examples are misclassified.",
+        reference="Neyshabur et al. 2017 (arXiv 1706.08947); " + FANTASTIC,
         uses=("linear_maps", "outputs"),
         is_scale_invariant=True,
     ),
