@@ -11,7 +11,7 @@ from torch import nn
 
 from measures.networks import HISTORY, convolutional, of_tokens, perceptron
 from widemargin.errors import MeasureNotApplicableError
-from widemargin.measures import MEASURES, Measure, Quantities
+from widemargin.measures import MEASURES, Measure, Quantities, measure_all
 from widemargin.networks import MLP
 from widemargin.trained_model import TrainedModel
 
@@ -42,6 +42,15 @@ def test_is_a_finite_number_or_does_not_apply_because(measure: Measure, trained:
 @every_measure
 def test_applies_to_plain_networks(measure: Measure) -> None:
     assert any(not isinstance(value_of(measure, MAKERS[name]()), str) for name in ("perceptron", "convolutional"))
+
+
+def test_speaks_of_convolutions_where_there_are_some() -> None:
+    said = [
+        str([*measure_all(make(), history=HISTORY, num_sampled=30)["caveats"]])
+        for make in (convolutional, perceptron)
+    ]
+    assert all(start in said[0] for start in ("Convolutions count by", "Convolutions are taken as circular"))
+    assert "Convolution" not in said[1]
 
 
 @every_measure

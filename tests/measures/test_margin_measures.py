@@ -94,7 +94,7 @@ def test_the_spectrally_normalized_margin_is_that_of_its_definition():
 def test_a_network_that_has_not_moved_has_no_spectrally_normalized_margin():
     model = small_chain()
     trained = classifier(model, initial_parameters=copy.deepcopy(model.state_dict()))
-    with pytest.raises(MeasureNotApplicableError, match=r"^the spectral complexity is 0: Convolutions count"):
+    with pytest.raises(MeasureNotApplicableError, match=r"^the spectral complexity is 0: .* was not trained\.$"):
         spectrally_normalized_margin(Quantities(trained))
 
 

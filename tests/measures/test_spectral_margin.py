@@ -98,9 +98,19 @@ def test_unknown_initial_parameters_are_a_caveat() -> None:
     assert caveat not in spectral_complexity(known).caveats
 
 
+def test_convolutions_are_a_caveat_where_there_are_some() -> None:
+    convolving, dense = nn.Sequential(nn.Conv2d(3, 4, 2), nn.Flatten(), nn.Linear(16, 2)), nn.Linear(5, 2)
+    initial = [{name: 0 * value for name, value in network.state_dict().items()} for network in (convolving, dense)]
+    caveat = "Convolutions count by their reshaped kernels, whose norm is not that of the operator."
+    assert spectral_complexity(trained(convolving, 3, 3, 3, initial=initial[0])).caveats == (caveat,)
+    assert spectral_complexity(trained(dense, 5, initial=initial[1])).caveats == ()
+
+
 def test_an_untrained_network_has_no_complexity() -> None:
     network = MLP(4, (5,), hidden=(7,))
-    assert spectral_complexity(trained(network, 5, initial=network.state_dict())).value == -math.inf
+    found = spectral_complexity(trained(network, 5, initial=network.state_dict()))
+    assert found.value == -math.inf
+    assert found.caveats == ("The distance from initialization is 0: the network was not trained.",)
 
 
 def test_a_layer_that_maps_everything_to_zero_is_named() -> None:

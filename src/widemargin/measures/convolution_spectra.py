@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from widemargin.measures.linear_maps import LinearMap
+from widemargin.measures.linear_maps import CONVOLUTIONS, LinearMap, where_it_convolves
 from widemargin.measures.measure import Measure
 from widemargin.measures.norms import DEEP, log_product
 from widemargin.measures.quantities import Quantities
@@ -16,7 +16,6 @@ from widemargin.results import Estimate
 
 __all__ = ["OPERATOR_MEASURES", "convolution_singular_values", "operator_norm"]
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 CAVEAT = "Convolutions are taken as circular; with zero padding the norm differs a little."
 
 
@@ -91,7 +90,8 @@ def _padding(module: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> Sequence[int]:
 
 
 def _log_operator_product(quantities: Quantities) -> Estimate:
-    return log_product({each.name: operator_norm(each) ** 2 for each in quantities.linear_maps}, CAVEAT)
+    squared = {each.name: operator_norm(each) ** 2 for each in quantities.linear_maps}
+    return log_product(squared, *where_it_convolves(quantities.trained.network, CAVEAT))
 
 
 OPERATOR_MEASURES: tuple[Measure, ...] = (

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from widemargin.errors import InvalidInputError, MeasureNotApplicableError
 from widemargin.trained_model import TrainedModel
 
-__all__ = ["LinearMap", "linear_maps"]
+__all__ = ["CONVOLUTIONS", "RESHAPED", "LinearMap", "linear_maps", "where_it_convolves"]
 
-LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+LINEAR = (nn.Linear, *CONVOLUTIONS)
 BY_EXAMPLE = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+RESHAPED = "Convolutions count by their reshaped kernels, whose norm is not that of the operator."
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,11 @@ def linear_maps(trained: TrainedModel) -> list[LinearMap]:
                 continue
             maps.append(LinearMap(name, weight.double(), reference.double(), module, sizes[name]))
     return maps
+
+
+def where_it_convolves(network: nn.Module, caveat: str) -> tuple[str, ...]:
+    """Return a caveat on convolutions, or nothing where the network has none."""
+    return (caveat,) if any(isinstance(module, CONVOLUTIONS) for module in network.modules()) else ()
 
 
 def _scale(norm: nn.Module) -> Tensor:

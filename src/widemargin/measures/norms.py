@@ -8,6 +8,7 @@ from typing import TypeAlias
 import torch
 
 from widemargin.errors import MeasureNotApplicableError
+from widemargin.measures.linear_maps import RESHAPED, where_it_convolves
 from widemargin.measures.measure import Measure
 from widemargin.measures.quantities import Quantities
 from widemargin.results import Estimate
@@ -17,7 +18,6 @@ __all__ = ["NORM_MEASURES", "log_product", "margin_quantile", "over_margin"]
 Function: TypeAlias = Callable[[Quantities], Estimate]
 
 MARGIN_QUANTILE = 0.1
-RESHAPED = "Convolutions count by their reshaped kernels, whose norm is not that of the operator."
 
 
 def margin_quantile(quantities: Quantities) -> float:
@@ -43,6 +43,10 @@ def _sum(by_layer: Mapping[str, float], caveats: tuple[str, ...] = ()) -> Estima
     return Estimate(sum(by_layer.values()), per_layer=by_layer, caveats=caveats)
 
 
+def _reshaped(quantities: Quantities) -> tuple[str, ...]:
+    return where_it_convolves(quantities.trained.network, RESHAPED)
+
+
 def _squared_frobenius(quantities: Quantities) -> dict[str, float]:
     return {each.name: float(each.weight.square().sum()) for each in quantities.linear_maps}
 
@@ -62,7 +66,7 @@ def _distance_from_initialization(quantities: Quantities) -> Estimate:
 def _spectral_distance_from_initialization(quantities: Quantities) -> Estimate:
     changes = quantities.kernel_changes.items()
     squared = {name: float(torch.linalg.matrix_norm(change, ord=2) ** 2) for name, change in changes}
-    return _sum(squared, (RESHAPED,))
+    return _sum(squared, _reshaped(quantities))
 
 
 def log_product(squared_norms: Mapping[str, float], *caveats: str) -> Estimate:
@@ -99,7 +103,7 @@ def _evenly_spread(product: Function) -> Function:
 
 
 def _log_spectral_product(quantities: Quantities) -> Estimate:
-    return log_product(_squared_spectral(quantities), RESHAPED)
+    return log_product(_squared_spectral(quantities), *_reshaped(quantities))
 
 
 def _log_frobenius_product(quantities: Quantities) -> Estimate:
@@ -114,12 +118,12 @@ def _stable_ranks(quantities: Quantities) -> dict[str, float]:
 
 
 def _frobenius_over_spectral(quantities: Quantities) -> Estimate:
-    return _sum(_stable_ranks(quantities), (RESHAPED,))
+    return _sum(_stable_ranks(quantities), _reshaped(quantities))
 
 
 def _stable_rank(quantities: Quantities) -> Estimate:
     ranks = _stable_ranks(quantities)
-    return Estimate(sum(ranks.values()) / len(ranks), per_layer=ranks, caveats=(RESHAPED,))
+    return Estimate(sum(ranks.values()) / len(ranks), per_layer=ranks, caveats=_reshaped(quantities))
 
 
 def _log_spectral_bound(quantities: Quantities, numerators: Mapping[str, float]) -> Estimate:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from widemargin.errors import MeasureNotApplicableError
 from widemargin.layers import INPUT, tapped
-from widemargin.measures.linear_maps import LinearMap, linear_maps
+from widemargin.measures.linear_maps import RESHAPED, LinearMap, linear_maps, where_it_convolves
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel
 
@@ -45,11 +45,13 @@ def spectral_complexity(trained: TrainedModel, maps: Sequence[LinearMap] | None 
         group = float(torch.linalg.vector_norm(linear.weight - linear.reference, dim=1).sum())
         log_norms[linear.name] = math.log(spectral)
         ratios += (group / spectral) ** (2 / 3)
-    value = sum(log_norms.values()) + (1.5 * math.log(ratios) if ratios else -math.inf)
-    caveats = ["Convolutions count by their reshaped kernels, whose norm is not that of the operator."]
+    if ratios == 0:
+        return Estimate(-math.inf, caveats=("The distance from initialization is 0: the network was not trained.",))
+    value = sum(log_norms.values()) + 1.5 * math.log(ratios)
+    caveats = where_it_convolves(trained.network, RESHAPED)
     if trained.initial_parameters is None:
-        caveats.append("The initial parameters are not known: distances are taken from 0.")
-    return Estimate(value, per_layer=log_norms, caveats=tuple(caveats))
+        caveats += ("The initial parameters are not known: distances are taken from 0.",)
+    return Estimate(value, per_layer=log_norms, caveats=caveats)
 
 
 def input_frobenius_norm(trained: TrainedModel) -> float:
