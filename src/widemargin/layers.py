@@ -256,9 +256,10 @@ def _equally_spaced(survey: _Survey) -> LayerChoice:
     if not reason:
         return LayerChoice((INPUT, *names), {})
     if not names:
+        others = ", ".join(name for name, why in survey.reasons.items() if not why) or "none"
         raise LayerNotFoundError(
-            f"no layer found to take margins at (input: {reason}). Name layers with layers=[…]; this network "
-            f"has {', '.join(name for name, why in survey.reasons.items() if not why) or 'none'}."
+            f"no layer found to take margins at (input: {reason}). Name layers with layers=[…], or in the network's "
+            f"attribute margin_layers; it has {others}."
         )
     return LayerChoice(names, {INPUT: reason})
 

@@ -60,6 +60,7 @@ def test_a_top_eigenvalue_that_does_not_stand_out_says_how_near_it_came():
     assert found.value < 1
     (caveat,) = found.caveats
     assert caveat.startswith("Not converged after 15 products")
+    assert caveat.endswith("top_eigenvalues(…, max_products=…) goes on for longer.")
 
 
 @pytest.mark.parametrize("measure", [filter_normalized_hessian_trace, filter_normalized_top_hessian_eigenvalue])

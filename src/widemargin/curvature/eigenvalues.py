@@ -62,7 +62,7 @@ class Eigenvalues:
             worst = float((residuals / values.abs()).max())
             caveats += (
                 f"Not converged after {num_products} products: a residual is {worst:.1e} of its eigenvalue, more "
-                f"than the tolerance of {tolerance:.1e}. Raise max_products or tolerance.",
+                f"than the tolerance of {tolerance:.1e}. top_eigenvalues(…, max_products=…) goes on for longer.",
             )
         return cls(values.numpy(), residuals.numpy(), vectors, has_converged, num_products, caveats)
 

@@ -314,7 +314,8 @@ def _caveats(network: nn.Module, chosen: tuple[str, ...] | None) -> tuple[str, .
     if num_hidden < NUM_HIDDEN_POINTS:
         caveats.append(
             f"Only {num_hidden} of {NUM_HIDDEN_POINTS} hidden points were found that all information passes through, "
-            "so the signature is shorter than 20 numbers. Name layers with layers=[…] for more."
+            "so the signature is shorter than 20 numbers. Name more with layers=[…], or in the network's attribute "
+            "margin_layers."
         )
     return tuple(caveats)
 

@@ -94,7 +94,8 @@ def summarized(
     kept = values[np.isfinite(values) & ((values > 0) | (keep == "all"))]
     if len(kept) < MIN_EXAMPLES:
         kind = "correctly classified examples" if keep == "correct" else "examples"
-        advice = 'keep="all" uses the misclassified ones too.' if keep == "correct" else "Measure on more data."
+        others = 'MarginDistribution.signature(keep="all") uses the misclassified ones too.'
+        advice = others if keep == "correct" else "Measure on more data."
         raise TooFewExamplesError(
             f"{statistics} of {of} need at least {MIN_EXAMPLES} {kind} with a finite margin, got {len(kept)} of "
             f"{len(values)}. {advice}"
