@@ -20,7 +20,7 @@ from torch.autograd.graph import Node
 from widemargin.errors import LayerNotFoundError
 from widemargin.trained_model import Batch, TrainedModel, checked_logits
 
-__all__ = ["INPUT", "LayerChoice", "choose_layers", "tapped"]
+__all__ = ["INPUT", "LayerChoice", "choose_layers", "network_input", "tapped"]
 
 INPUT = "input"
 """Name of the layer that is the network's input."""
@@ -126,6 +126,31 @@ def tapped(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
             if path in paths:
                 stack.enter_context(module.register_forward_hook(hook_of(path)))
         yield activations
+
+
+def network_input(trained: TrainedModel, batch: Batch) -> Tensor | None:
+    """Return what the network is first called with on a batch, without running it; None where that is no number.
+
+    Call it while the network is borrowed.
+    """
+
+    def stop(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        raise _CalledWith(_input_tensor(args, kwargs))
+
+    value = None
+    with trained.network.register_forward_pre_hook(stop, with_kwargs=True):
+        try:
+            trained.logits(batch)
+        except _CalledWith as call:
+            value = call.value
+    return value if value is not None and value.is_floating_point() else None
+
+
+class _CalledWith(BaseException):  # no Exception, which a user's forward may catch
+    """Ends a forward pass of which only the input is wanted."""
+
+    def __init__(self, value: Tensor | None) -> None:
+        self.value = value
 
 
 @dataclass

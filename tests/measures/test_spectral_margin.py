@@ -274,6 +274,22 @@ def test_the_frobenius_norm_runs_over_all_training_inputs() -> None:
     assert input_frobenius_norm(model) == pytest.approx(np.linalg.norm(model.train_data[0].double().numpy()))
 
 
+class Uncalled(nn.Module):
+    """Takes its inputs by keyword, and is never run."""
+
+    def forward(self, mask: Tensor, inputs: Tensor) -> Tensor:
+        raise AssertionError
+
+
+def test_the_frobenius_norm_is_that_of_what_the_network_is_called_with() -> None:
+    inputs = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    batches = [{"x": inputs[i : i + 4], "labels": torch.zeros(len(inputs[i : i + 4]), dtype=int)} for i in (0, 4, 8)]
+    model = TrainedModel(
+        Uncalled(), batches, forward=lambda network, batch: network(mask=batch["x"] > 0, inputs=2 * batch["x"])
+    )
+    assert input_frobenius_norm(model) == pytest.approx(2 * float(inputs.norm()))
+
+
 def test_inputs_that_are_no_numbers_have_no_norm() -> None:
     words = TrainedModel(Words(), (torch.arange(12).view(4, 3) % 9, torch.tensor([0, 1, 0, 1])))
     with pytest.raises(MeasureNotApplicableError) as caught:

@@ -250,7 +250,7 @@ class Quantities:
         """Logarithm of the spectral complexity."""
         return spectral_complexity(self.trained, self.linear_maps)
 
-    @quantity(train=FORWARD)
+    @quantity()
     def input_norm(self) -> float:
         """Frobenius norm of all training inputs."""
         return input_frobenius_norm(self.trained)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from widemargin.errors import MeasureNotApplicableError
-from widemargin.layers import INPUT, tapped
+from widemargin.layers import network_input
 from widemargin.measures.linear_maps import RESHAPED, LinearMap, linear_maps, where_it_convolves
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel
@@ -55,18 +55,17 @@ def spectral_complexity(trained: TrainedModel, maps: Sequence[LinearMap] | None 
 
 
 def input_frobenius_norm(trained: TrainedModel) -> float:
-    """Return ‖X‖_F, the root of the sum of all squared training inputs.
+    """Return ‖X‖_F, the root of the sum of all squared training inputs; the network is not run.
 
     Raises:
         MeasureNotApplicableError: The inputs are no floating-point tensor.
     """
     total = 0.0
-    with trained.borrowed() as network, tapped(network, [INPUT]) as activations, torch.no_grad():
+    with trained.borrowed(), torch.no_grad():
         for batch, _ in trained.batches("train"):
-            trained.logits(batch)
-            if INPUT not in activations:
+            if (inputs := network_input(trained, batch)) is None:
                 raise MeasureNotApplicableError("the network's inputs are no floating-point tensor with a norm.")
-            total += float((activations[INPUT].double() ** 2).sum())
+            total += float((inputs.double() ** 2).sum())
     return math.sqrt(total)
 
 
