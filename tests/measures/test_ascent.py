@@ -97,6 +97,15 @@ def test_it_stops_where_the_gradient_is_zero():
     assert ascent(trained, slope(trained), unit=ONES[:1], norm="max", radius=2.0, num_steps=9) == [1.0]
 
 
+@pytest.mark.parametrize("num_steps", [1, 3])
+def test_the_last_step_takes_no_gradient(num_steps, monkeypatch):
+    trained = linear([2.0, -1.0], [[3.0, 1.0]])
+    start, calls, grad = slope(trained), [], torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *given, **options: calls.append(1) or grad(*given, **options))
+    ascent(trained, start, unit=ONES, norm="max", radius=0.1, num_steps=num_steps)
+    assert len(calls) == num_steps - 1
+
+
 def test_a_gradient_of_zero_at_the_start_has_no_ascent():
     trained = plateau(1.5)
     with pytest.raises(MeasureNotApplicableError) as caught:
@@ -104,11 +113,12 @@ def test_a_gradient_of_zero_at_the_start_has_no_ascent():
     assert str(caught.value) == "the gradient on the sample is 0, and gives no direction of ascent."
 
 
-def test_a_loss_that_is_not_finite_on_the_way_is_told():
+@pytest.mark.parametrize("num_steps", [1, 2])
+def test_a_loss_that_is_not_finite_on_the_way_is_told(num_steps):
     trained = linear([2.0, -1.0], [[3.0, 1.0]])
     roots = TrainedModel(trained.network, trained.train_data, loss=lambda logits, labels: -(logits[:, 0] ** 0.5))
     with pytest.raises(MeasureNotApplicableError) as caught:
-        ascent(roots, slope(roots), unit=ONES, norm="euclidean", radius=10.0, num_steps=2)
+        ascent(roots, slope(roots), unit=ONES, norm="euclidean", radius=10.0, num_steps=num_steps)
     assert str(caught.value) == "the loss is not finite all over the neighborhood."
 
 

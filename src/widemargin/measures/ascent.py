@@ -56,11 +56,7 @@ def slope(trained: TrainedModel, at: Mapping[str, Tensor] | None = None) -> Slop
         loss += total.item()
         gradient += space.flat(dict(zip(space.names, parts, strict=True)))
         num_examples += len(labels)
-    if not (math.isfinite(loss) and bool(gradient.isfinite().all())):
-        raise InvalidInputError(
-            "the loss and its gradient must be finite, got NaN or infinity. Look for roots, norms and divisions at 0 "
-            "in the network and the loss, or measure in float64."
-        )
+    _check_finite(loss, float(gradient.abs().max()))
     return Slope(loss / num_examples, gradient / num_examples)
 
 
@@ -73,11 +69,11 @@ def ascent(
     radius: float,
     num_steps: int,
 ) -> list[float]:
-    """Return the loss after each step of projected gradient ascent from the network; one pass each.
+    """Return the loss after each step of projected gradient ascent from the network; one pass each, the last a third.
 
     A step from w to w + unit ∘ δ goes along the steepest δ of its norm: the signs of the gradient under ``"max"``,
     the gradient itself under ``"euclidean"``. It is twice the radius long, and what leads out of the ball is brought
-    back: the first step ends at ‖δ‖ = radius.
+    back: the first step ends at ‖δ‖ = radius. The last loss is taken without a gradient.
 
     Args:
         trained: The network with its training data.
@@ -107,7 +103,7 @@ def ascent(
     step, here = torch.zeros_like(center), start
     losses: list[float] = []
     with trained.borrowed():
-        for _ in range(num_steps):
+        for num_left in reversed(range(num_steps)):
             slope_of_step = unit * here.gradient
             if not bool(slope_of_step.any()):
                 if losses:
@@ -118,9 +114,33 @@ def ascent(
             else:
                 step = step + STEP * radius * slope_of_step / slope_of_step.norm()
                 step *= radius / step.norm()  # which is no less than the radius
+            point = space.named(center + unit * step)
             try:
-                here = slope(trained, space.named(center + unit * step))
+                if num_left:
+                    here = slope(trained, point)
+                    losses.append(here.loss)
+                else:
+                    losses.append(_loss(trained, point))
             except InvalidInputError as error:
                 raise MeasureNotApplicableError("the loss is not finite all over the neighborhood.") from error
-            losses.append(here.loss)
     return losses
+
+
+def _loss(trained: TrainedModel, at: Mapping[str, Tensor]) -> float:
+    """Return what :func:`slope` does, without the gradient."""
+    loss, num_examples = 0.0, 0
+    with torch.no_grad():
+        for batch, labels in trained.batches("train"):
+            logits = checked_logits(trained.logits_at(at, batch), labels)
+            loss += trained.losses(logits, labels).double().sum().item()
+            num_examples += len(labels)
+    _check_finite(loss)
+    return loss / num_examples
+
+
+def _check_finite(*numbers: float) -> None:
+    if not all(map(math.isfinite, numbers)):
+        raise InvalidInputError(
+            "the loss and its gradient must be finite, got NaN or infinity. Look for roots, norms and divisions at 0 "
+            "in the network and the loss, or measure in float64."
+        )

@@ -29,7 +29,7 @@ from widemargin.parameters import ParameterGroups, ParameterSpace
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel, checked_logits
 
-__all__ = ["Cost", "Outputs", "Quantities", "Quantity", "quantity"]
+__all__ = ["FORWARD", "Cost", "Outputs", "Quantities", "Quantity", "quantity"]
 
 T = TypeVar("T")
 FORWARD = 1 / 3

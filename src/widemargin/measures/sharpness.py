@@ -6,7 +6,7 @@ from torch import Tensor
 
 from widemargin.measures.ascent import BallNorm, ascent
 from widemargin.measures.measure import Measure
-from widemargin.measures.quantities import Cost, Quantities
+from widemargin.measures.quantities import FORWARD, Cost, Quantities
 from widemargin.results import Estimate
 
 __all__ = ["SHARPNESS_MEASURES", "adaptive_sharpness", "keskar_sharpness", "sam_sharpness"]
@@ -93,7 +93,7 @@ SHARPNESS_MEASURES: tuple[Measure, ...] = (
         misleads="Scaling layers against each other changes it and not the network. " + LOWER_BOUND,
         reference="Keskar et al. 2017, arXiv 1609.04836, section 2.2",
         uses=USES,
-        cost=Cost(sample=KESKAR_STEPS),
+        cost=Cost(sample=KESKAR_STEPS - 1 + FORWARD),
     ),
     Measure(
         name="adaptive_sharpness",
@@ -108,7 +108,7 @@ SHARPNESS_MEASURES: tuple[Measure, ...] = (
         + LOWER_BOUND,
         reference="Kwon et al. 2021, arXiv 2102.11600, section 3; Andriushchenko et al. 2023, arXiv 2302.07011",
         uses=USES,
-        cost=Cost(sample=ADAPTIVE_STEPS),
+        cost=Cost(sample=ADAPTIVE_STEPS - 1 + FORWARD),
         is_scale_invariant=True,
     ),
     Measure(
@@ -124,6 +124,6 @@ SHARPNESS_MEASURES: tuple[Measure, ...] = (
         "a small network and near for a large one.",
         reference="Foret et al. 2021, arXiv 2010.01412, section 2",
         uses=USES,
-        cost=Cost(sample=1),
+        cost=Cost(sample=FORWARD),
     ),
 )
