@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from widemargin.errors import RunError, StudyError, ZooBusyError
+from widemargin.errors import InvalidInputError, RunError, StudyError, ZooBusyError
 from widemargin.zoo import Failure, Run, RunConfig, Study, Zoo, carry_out, load_trained
 
 MakeConfig = Callable[..., RunConfig]
@@ -39,6 +39,21 @@ def leftovers(zoo: Zoo) -> list[str]:
     """Return what is among the runs and under way."""
     folders = [folder for folder in (zoo.runs_folder, zoo.folder / "under_way") if folder.exists()]
     return [path.name for folder in folders for path in folder.iterdir()]
+
+
+def test_a_zoo_is_named_by_a_path_or_by_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Zoo("zoo") == Zoo(Path("zoo")) == Zoo(str(tmp_path / "zoo")) == Zoo(tmp_path / "zoo")
+    assert Zoo("zoo").folder == tmp_path / "zoo"
+    assert Zoo("zoo").runs() == []
+    assert Zoo("memory://bucket/zoo").runs() == []
+
+
+def test_a_store_that_there_is_not_is_refused() -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"^nowhere://zoo must be a folder, or an address that fsspec knows, but"
+    ):
+        Zoo("nowhere://zoo")
 
 
 # writing

@@ -95,9 +95,8 @@ def existing_zoo(folder: str | Path) -> "Zoo":
         RunError: There is none.
     """
     from widemargin.zoo import Zoo
-    from widemargin.zoo.store import located
 
-    zoo = Zoo(located(folder))
+    zoo = Zoo(folder)
     if not zoo.runs_folder.is_dir() and zoo.study is None:
         raise RunError(
             f"{folder} must be a zoo's folder with runs in it, and is not. Train one with: widemargin zoo train "
@@ -142,14 +141,13 @@ def run_at(target: str) -> "Run | None":
         RunError: There is a zoo, or nothing of the kind.
     """
     from widemargin.zoo import Run, Zoo
-    from widemargin.zoo.store import located
 
     if "://" not in target and not Path(target).is_dir():
         return None
-    folder = located(target)
-    if Zoo(folder).runs_folder.is_dir():
+    zoo = Zoo(target)
+    if zoo.runs_folder.is_dir():
         raise RunError(f"{target} is a zoo; name one of its runs: {target.rstrip('/')}/runs/KEY.")
-    return Run(folder)
+    return Run(zoo.folder)
 
 
 def wanted_layers(layers: str) -> str | list[str]:

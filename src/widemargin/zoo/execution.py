@@ -20,7 +20,7 @@ from widemargin.zoo.cost import shares, training_flops
 from widemargin.zoo.failures import Failure
 from widemargin.zoo.nursery import child_traceback
 from widemargin.zoo.resources import Resources, settled
-from widemargin.zoo.store import Zoo, located
+from widemargin.zoo.store import Zoo
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.workers import Backend, LocalWorkers, RayWorkers, Results, Workers
 
@@ -108,7 +108,7 @@ def train_zoo(
     runs = study.runs()
     own = {config.key: config for config in shares(runs, num_shares)[index - 1]}
     plan = hashlib.sha256("".join(sorted(config.key for config in runs)).encode()).hexdigest()[:8]
-    zoo = Zoo(located(folder), f"{plan}-{num_shares}-{index}")
+    zoo = Zoo(folder, f"{plan}-{num_shares}-{index}")
     resources = settled(resources or Resources(), zoo, runs)
     workers: Workers
     if backend == "ray":

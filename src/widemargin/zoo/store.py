@@ -36,7 +36,7 @@ from widemargin.zoo.locks import holder, locked
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.workplace import DOOMED, Workplace, publish, removed, seal, written
 
-__all__ = ["Run", "Zoo", "located"]
+__all__ = ["Run", "Zoo"]
 
 ALONE = "all-1-1"
 """The driver of whoever does not say: all runs are its own."""
@@ -110,20 +110,28 @@ class Run:
         return content
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Zoo:
     """A folder of runs.
 
     Attributes:
-        folder: Where it is: a local path, or a :class:`upath.UPath` to any store that fsspec knows.
+        folder: Where it is: an absolute local path, or a :class:`upath.UPath` to any store that fsspec knows; handed
+            over as such, or as the text of a path or of a store's address.
         driver: Whose work under way is written here: the name of a division of the runs, a dash, and a share of it.
         checkpoints: Local folder where long runs leave what they can go on from; default: in the zoo, or where that
             is on a store, in this machine's folder for temporary files.
+
+    Raises:
+        InvalidInputError: The store is unknown, or what is needed to reach it is not installed.
     """
 
     folder: Path | UPath
-    driver: str = field(default=ALONE, compare=False)
-    checkpoints: Path | None = field(default=None, compare=False)
+    driver: str = field(compare=False)
+    checkpoints: Path | None = field(compare=False)
+
+    def __init__(self, folder: str | Path | UPath, driver: str = ALONE, checkpoints: Path | None = None) -> None:
+        for name, value in (("folder", _located(folder)), ("driver", driver), ("checkpoints", checkpoints)):
+            object.__setattr__(self, name, value)
 
     @property
     def study(self) -> Study | None:
@@ -312,12 +320,8 @@ class Zoo:
         written(path, text, under_way / f"{self.driver}-{secrets.token_hex(8)}")
 
 
-def located(address: str | Path | UPath) -> Path | UPath:
-    """Return where a zoo is, by its absolute path or its address on a store.
-
-    Raises:
-        InvalidInputError: The store is unknown, or what is needed to reach it is not installed.
-    """
+def _located(address: str | Path | UPath) -> Path | UPath:
+    """Return where a zoo is, by its absolute path or its address on a store."""
     try:
         folder = UPath(address).absolute()
         if not isinstance(folder, Path):
