@@ -269,6 +269,11 @@ def test_checkpoints_of_the_same_name_keep_their_folders(widemargin: CommandLine
             ["first.safetensors"],
             "'first.safetensors' is a checkpoint: name its network with --network module",
         ),
+        (["factories.py"], "'factories.py' is a checkpoint: name its network with --network module"),
+        (
+            ["factories.py", *OF_NET],
+            "header too large. Write it with safetensors.torch.save_file(network.state_dict(), 'NAME.safetensors').",
+        ),
         (["factories:Net"], "the training data is needed: name it with --data."),
         (["none.safetensors", *OF_NET], "none.safetensors must fit the network, but:"),
         (["first.safetensors", "--network", "factories:wide", *DATA], "first.safetensors must fit the network, but:"),

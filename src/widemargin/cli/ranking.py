@@ -128,7 +128,7 @@ def _networks(
             yield name, trained
         return
     for name, target in zip(names, targets, strict=True):
-        if target.endswith(".safetensors"):
+        if target.endswith(".safetensors") or Path(target).is_file():
             raise InvalidInputError(f"{target!r} is a checkpoint: name its network with --network module:factory.")
         run = run_at(target) if data is None and layers == "auto" else None
         yield name, run or trained_target(target, None, data)

@@ -166,7 +166,10 @@ def load_weights(network: "nn.Module", weights: Path) -> None:
     try:
         network.load_state_dict(load_file(weights))
     except Exception as error:  # the file system, safetensors and torch each have error types of their own
-        raise InvalidInputError(f"{weights} must fit the network, but: {error}") from None
+        advice = ". Write it with safetensors.torch.save_file(network.state_dict(), 'NAME.safetensors')."
+        raise InvalidInputError(
+            f"{weights} must fit the network, but: {error}{'' if weights.suffix == '.safetensors' else advice}"
+        ) from None
 
 
 def poison_of(target: str, data: str | None, poison_data: str | None, factor: float, num_examples: int) -> "Poison":
