@@ -26,6 +26,7 @@ from widemargin.cli.measures import measures as measures_command
 from widemargin.cli.output import AsJson, print_json, status, steps_bar
 from widemargin.cli.ranking import predictor, rank
 from widemargin.cli.scores import evaluate, print_scores, report, zoo_table
+from widemargin.cli.surroundings import doctor
 from widemargin.cli.targets import (
     Data,
     Device,
@@ -58,7 +59,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(zoo_app, name="zoo")
-for command in (evaluate, predictor, rank, report, poison, landscape, basin):
+for command in (evaluate, predictor, rank, report, poison, landscape, basin, doctor):
     app.command()(command)
 zoo_app.command("table")(zoo_table)
 app.command("measures")(measures_command)
