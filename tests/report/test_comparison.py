@@ -59,9 +59,22 @@ def test_the_verdict_names_the_best_and_the_turned(found: Comparison) -> None:
         "By themselves, these predict the gaps of left-out configurations best (R²): twice (1.000"
     )
     assert "3 of 4 measures order the gaps better than chance would, best parameter_norm (τ 0.963" in order
-    assert "1 of them go against the direction that their source expects: input_margin." in order
+    assert "1 of them goes against the direction that its source expects: input_margin." in order
     assert beyond.startswith("Of what train accuracy and train loss leave open on left-out configurations")
     assert "twice (1.000" in beyond
+
+
+def test_the_verdict_says_on_how_many_networks_a_measure_looks_good(found: Comparison) -> None:
+    values, _, beyond = comparison_verdict(found)
+    assert "twice (1.000, 1.00…1.00; on 47 of 48 networks)" in values
+    assert "twice (1.000, 1.00…1.00; on 47 of 48 networks)" in beyond
+    table = networks_of().assign(**{"m.twice": lambda networks: networks["m.twice"].replace(np.inf, np.nan)})
+    evaluation = evaluate(table, measures=["m.twice"], num_resamples=20, num_permutations=99)
+    (_, order) = comparison_verdict(comparison_of(table, {"all": evaluation}, name="", cards={}))
+    assert order == (
+        "1 of 1 measure orders the gaps better than chance would, best twice (τ 1.000, 1.00…1.00; on 47 of 48 "
+        "networks)."
+    )
 
 
 def test_the_verdict_says_where_regressions_stand(found: Comparison) -> None:
@@ -82,7 +95,10 @@ def test_the_verdict_does_not_find_order_in_noise() -> None:
     table = networks_of().assign(**{"m.noise": rng.normal(size=48), "m.more": rng.normal(size=48)})
     evaluation = evaluate(table, measures=["m.noise", "m.more"], num_permutations=999)
     sentences = comparison_verdict(comparison_of(table, {"all": evaluation}, name="", cards={}))
-    assert "No measure orders the gaps better than chance would, tested all at once." in sentences
+    assert sentences == [
+        "No measure by itself predicts the gaps of left-out configurations better than the mean gap does.",
+        "No measure orders the gaps better than chance would, tested all at once.",
+    ]
 
 
 def test_the_verdict_on_no_measure_is_one_sentence() -> None:

@@ -26,13 +26,17 @@ def comparison_verdict(comparison: Comparison) -> list[str]:
 
 
 def _values(comparison: Comparison) -> str:
-    best = _ranked(comparison.evaluation.scores, lambda score: score.grouped_kfold_r2)[:NUM_NAMED]
-    if not best:
+    ranked = _ranked(comparison.evaluation.scores, lambda score: score.grouped_kfold_r2)
+    if not ranked:
         return ""
     named = [
-        f"{comparison.label(score.name)} ({_with_interval(score.grouped_kfold_r2, score.grouped_kfold_r2_interval)})"
-        for score in best
+        f"{comparison.label(score.name)} ({_with_interval(score.grouped_kfold_r2, score.grouped_kfold_r2_interval)}"
+        f"{_on_fewer(score.num_networks, comparison)})"
+        for score in ranked[:NUM_NAMED]
+        if score.grouped_kfold_r2 is not None and score.grouped_kfold_r2 > 0
     ]
+    if not named:
+        return "No measure by itself predicts the gaps of left-out configurations better than the mean gap does."
     return f"By themselves, these predict the gaps of left-out configurations best (R²): {_listed(named)}."
 
 
@@ -43,7 +47,7 @@ def _regressions(comparison: Comparison) -> list[str]:
         return []
     told = [
         f"{_with_interval(score.grouped_kfold_r2, score.grouped_kfold_r2_interval)} (“{score.name}”, "
-        f"{score.num_features} number{'s' * (score.num_features != 1)})"
+        f"{_counted(score.num_features, 'number')})"
         for score in [known[0], *_ranked(known[1:], lambda score: score.grouped_kfold_r2)[:NUM_REGRESSIONS]]
     ]
     reached = known[0].grouped_kfold_r2 or 0.0
@@ -71,12 +75,14 @@ def _order(comparison: Comparison) -> str:
         return "No measure orders the gaps better than chance would, tested all at once."
     top = first[0]
     told = (
-        f"{len(significant)} of {len(evaluation.scores)} measures order the gaps better than chance would, best "
-        f"{comparison.label(top.name)} (τ {_with_interval(top.kendall, top.kendall_interval)})"
+        f"{len(significant)} of {_counted(len(evaluation.scores), 'measure')} "
+        f"order{'s' * (len(significant) == 1)} the gaps better than chance would, best {comparison.label(top.name)} "
+        f"(τ {_with_interval(top.kendall, top.kendall_interval)}{_on_fewer(top.num_ranked, comparison)})"
     )
     if turned:
         names = [comparison.label(score.name) for score in turned]
-        told += f"; {len(turned)} of them go against the direction that their source expects: {_shortened(names)}"
+        goes = "goes against the direction that its" if len(turned) == 1 else "go against the direction that their"
+        told += f"; {len(turned)} of them {goes} source expects: {_shortened(names)}"
     return f"{told}."
 
 
@@ -84,7 +90,8 @@ def _beyond(comparison: Comparison) -> str:
     given = " and ".join(name.replace("_", " ") for name in comparison.evaluation.given)
     best = _ranked(comparison.evaluation.scores, lambda score: score.partial_r2.value)[:NUM_NAMED]
     named = [
-        f"{comparison.label(score.name)} ({_with_interval(score.partial_r2.value, score.partial_r2.interval)})"
+        f"{comparison.label(score.name)} ({_with_interval(score.partial_r2.value, score.partial_r2.interval)}"
+        f"{_on_fewer(score.num_networks, comparison)})"
         for score in best
         if score.partial_r2.value is not None and score.partial_r2.value > 0
     ]
@@ -102,6 +109,15 @@ def _ranked(scores: Sequence[S], value: Callable[[S], float | None]) -> list[S]:
 
 def _with_interval(value: float | None, interval: Interval | None) -> str:
     return score_text(value) + ("" if interval is None else f", {interval_text(interval)}")
+
+
+def _on_fewer(num_networks: int, comparison: Comparison) -> str:
+    num_all = comparison.evaluation.num_networks
+    return f"; on {num_networks} of {num_all} networks" if num_networks < num_all else ""
+
+
+def _counted(num: int, what: str) -> str:
+    return f"{num} {what}{'s' * (num != 1)}"
 
 
 def _listed(words: Sequence[str]) -> str:
