@@ -232,6 +232,7 @@ def test_columns_without_scores_are_named_with_their_reason() -> None:
             "hp.same": 1,
             "m.same": [2.0] * 44 + [np.nan],
             "m.text": "high",
+            "m.mixed": ["1"] * 44 + ["diverged"],
             "m.rare": [1.0, 2.0] + [np.inf] * 43,
             "m.empty": None,
         }
@@ -241,6 +242,7 @@ def test_columns_without_scores_are_named_with_their_reason() -> None:
         "gap": "the gap itself",
         "m.same": "the same for all networks",
         "m.text": "not a number: 'high'",
+        "m.mixed": "not a number: 'diverged'",
         "m.rare": "finite for only 2 of 45 networks",
         "m.empty": "always missing",
     }
