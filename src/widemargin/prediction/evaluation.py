@@ -157,9 +157,11 @@ def _why_left_out(table: pd.DataFrame, name: str, gap: str) -> str:
     if name == gap:
         return "the gap itself"
     if not pd.api.types.is_numeric_dtype(table[name]):
-        known = table[name].dropna()
-        others = known[pd.to_numeric(known, errors="coerce").isna()]
-        return f"not a number: {(known if others.empty else others).iloc[0]!r}" if len(known) else "always missing"
+        present = table[name].dropna()
+        others = present[pd.to_numeric(present, errors="coerce").isna()]
+        return (
+            f"not a number: {(present if others.empty else others).iloc[0]!r}" if len(present) else "always missing"
+        )
     known = numbers(table, name)
     known = known[np.isfinite(known)]
     if len(known) < FEWEST_NETWORKS:
