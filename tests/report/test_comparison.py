@@ -116,6 +116,7 @@ def test_pairs_hold_every_number_once(found: Comparison) -> None:
     assert data["columns"][-3]["values"] == [float(f"{gap:.4g}") for gap in networks_of()["gap"]]
     assert data["networks"][3][0] == "network net3"
     assert data["networks"][3][-1] == "seed 1"
+    assert len(data["networks"][3]) == 4  # width, depth and seed, each once
     assert [coloring["name"] for coloring in data["colorings"]] == list(found.evaluation.hyperparameters)
 
 

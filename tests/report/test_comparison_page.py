@@ -1,13 +1,15 @@
 """The page of a comparison: sound HTML, nothing unescaped, everything in it that was promised."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from report.comparisons import comparison
+from report.comparisons import comparison, networks_of
 from report.pages import HOSTILE, Page
-from widemargin.report import Comparison, Findings, write_comparison, write_report
+from widemargin.prediction import Score, evaluate
+from widemargin.report import Comparison, Findings, comparison_of, write_comparison, write_report
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,25 @@ def test_each_hyperparameter_is_a_column_of_the_breakdown(page: Page) -> None:
     psi = comparison().evaluation.scores[0].granulated_kendall.per_hyperparameter["hp.width"].value
     assert psi is not None
     assert f"{psi:.2f}" in page.text
+
+
+def test_regressions_in_the_leaderboard_are_explained(found: Comparison, page: Page, tmp_path: Path) -> None:
+    ridge = Score(
+        "full signature, ridge", "signature", "log", "all", True, "ridge", "all", 48, 20, grouped_kfold_r2=0.5
+    )
+    beside = replace(found, regressions=(ridge,))
+    assert "<dt>Regression on …</dt>" in write_comparison(beside, tmp_path / "page.html").read_text("utf-8")
+    assert "<dt>Regression on …</dt>" not in page.content
+
+
+def test_no_worst_pair_is_named_where_a_measure_never_errs(page: Page, tmp_path: Path) -> None:
+    table = networks_of().assign(**{"m.twice": lambda networks: 2 * networks["gap"]})
+    right = evaluate(table, measures=["m.twice"], num_resamples=20, num_permutations=99)
+    assert right.scores[0].sign_error.worst == 0
+    path = write_comparison(comparison_of(table, {"all": right}, name="", cards={}), tmp_path / "page.html")
+    (listed,) = path.read_text("utf-8").split("judges worst</summary>")[1:]
+    assert "<dt>" not in listed.partition("</dl>")[0]
+    assert "<dt>" in page.content.partition("judges worst</summary>")[2].partition("</dl>")[0]
 
 
 def test_a_zoos_report_holds_it_too(findings: Findings, found: Comparison, tmp_path: Path) -> None:

@@ -6,4 +6,7 @@ function openCard() {
   }
 }
 window.addEventListener("hashchange", openCard);
+for (const link of document.querySelectorAll('a[href^="#measure-"]')) {
+  link.addEventListener("click", () => setTimeout(openCard)); // the same card again changes no hash
+}
 openCard();

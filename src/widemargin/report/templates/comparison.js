@@ -89,7 +89,10 @@ function placePair() {
   const layout = figures.pair.layout;
   for (const [axis, column] of [[layout.xaxis, x], [layout.yaxis, y]]) {
     axis.title.text = safe(column.label);
-    axis.type = isLogarithmic(known.map((i) => column.values[i])) ? "log" : "linear";
+    const values = known.map((i) => column.values[i]);
+    axis.type = isLogarithmic(values) ? "log" : "linear";
+    const fewDecades = axis.type === "log" && Math.max(...values) < 1000 * Math.min(...values);
+    axis.dtick = fewDecades ? "D2" : null; // 2 and 5 alone: all nine digits would overlap
     axis.autorange = true;
   }
   layout.showlegend = Boolean(coloring);
