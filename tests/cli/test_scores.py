@@ -234,6 +234,12 @@ def test_a_page_of_measures_needs_measures(widemargin: CommandLine, zoo: Zoo, tm
     assert not page.exists()
 
 
+def test_a_page_goes_to_a_file(widemargin: CommandLine, foreign: pd.DataFrame) -> None:
+    code, out, err = widemargin("evaluate", "table.csv", "--gap", "gen_gap", "--report", ".")
+    assert (code, out) == (1, "")
+    assert err == "error: --report must name the HTML file to write, got the folder '.'.\n"
+
+
 def test_columns_that_are_known_anyhow_can_be_given(widemargin: CommandLine, foreign: pd.DataFrame) -> None:
     words = ("evaluate", "table.csv", "--gap", "gen_gap", "--given", "hp.lr")
     answer = json.loads(widemargin(*words, "--json")[1])

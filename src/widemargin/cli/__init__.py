@@ -23,7 +23,7 @@ from widemargin.cli.measures import (
     wanted_measures,
 )
 from widemargin.cli.measures import measures as measures_command
-from widemargin.cli.output import AsJson, print_json, status, steps_bar
+from widemargin.cli.output import AsJson, print_json, refuse_folder, status, steps_bar
 from widemargin.cli.ranking import predictor, rank
 from widemargin.cli.scores import evaluate, print_scores, report, zoo_table
 from widemargin.cli.surroundings import doctor
@@ -220,6 +220,7 @@ def measure(
     from widemargin.processes import place
     from widemargin.zoo import Resources
 
+    refuse_folder(page)
     names, seconds = wanted_measures(measures), seconds_of(budget)
     wanted, frame = records(names), None
     with together() as is_first:

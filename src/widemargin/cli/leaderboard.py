@@ -28,7 +28,8 @@ def print_evaluation(evaluation: "Evaluation", *, everything: bool = False, by_h
         Console(markup=False).print(_of_values(evaluation), _of_order(evaluation.scores))
     if by_hyperparameter:
         Console(markup=False).print(_by_hyperparameter(evaluation.scores))
-        worst = [score.sign_error.worst_environment for score in evaluation.scores]
+        errors = [score.sign_error for score in evaluation.scores]
+        worst = [error.worst_environment if error.worst else "" for error in errors]  # none where it never errs
         for environment in filter(None, dict.fromkeys(worst)):
             names = [
                 score.name for score, where in zip(evaluation.scores, worst, strict=True) if where == environment
@@ -158,8 +159,9 @@ def _of_order(scores: "Sequence[MeasureScore]") -> Table:
 def _by_hyperparameter(scores: "Sequence[MeasureScore]") -> Table:
     table = score_table(
         "Where one hyperparameter changes",
-        "ψ: Kendall's τ where this one alone changes · error: sign error by the direction of τ over all networks; "
-        "0.5: chance · 90 %: nine of ten environments (pairs of configurations) have a lower one · worst: the "
+        "ψ: Kendall's τ where this one alone changes · error: sign error, in the measure's expected direction (where "
+        "none is known, in that of τ over all networks); 0.5: chance · 90 %: nine of ten environments (pairs of "
+        "configurations) have a lower one · worst: the "
         f"highest · {INTERVALS}",
         ("ψ", "error", "90 %", "worst"),
         first=("measure", "changes"),

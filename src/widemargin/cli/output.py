@@ -3,13 +3,16 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-__all__ = ["AsJson", "print_json", "status", "steps_bar"]
+from widemargin.errors import InvalidInputError
+
+__all__ = ["AsJson", "print_json", "refuse_folder", "status", "steps_bar"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer with JSON on standard output.")]
 
@@ -25,6 +28,16 @@ def status(message: str) -> Iterator[None]:
     """Show that something is going on."""
     with Console(stderr=True).status(message):
         yield
+
+
+def refuse_folder(page: Path | None) -> None:
+    """Check where a page is to go before hours are spent on what it is to hold.
+
+    Raises:
+        InvalidInputError: It is a folder.
+    """
+    if page is not None and page.is_dir():
+        raise InvalidInputError(f"--report must name the HTML file to write, got the folder {str(page)!r}.")
 
 
 def print_json(answer: object) -> None:

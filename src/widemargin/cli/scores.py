@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from widemargin.cli.leaderboard import cell, print_evaluation, print_notes, score_table
-from widemargin.cli.output import AsJson, print_json, status
+from widemargin.cli.output import AsJson, print_json, refuse_folder, status
 from widemargin.cli.targets import ZooFolder, existing_zoo
 from widemargin.errors import InvalidInputError, RunError
 
@@ -86,10 +86,15 @@ def evaluate(
     from widemargin.prediction import evaluate as evaluated
     from widemargin.zoo import evaluate_zoo, is_zoo_table, regressions_on
 
+    refuse_folder(page)
     table = _table(target)
     is_zoo = is_zoo_table(table) and gap in (None, "gap") and not any((hyperparameters, measures, given))
     scores, evaluation = None, None
     has_measures = any(str(column).startswith("m.") for column in table.columns)
+    if page is not None and is_zoo and not has_measures:
+        raise InvalidInputError(
+            f"--report shows measures, but none was taken of these networks. First: widemargin zoo measure {target}"
+        )
     if is_zoo:
         with status("fitting …"):
             scores = regressions_on(table, num_resamples=resamples, seed=seed)
@@ -113,12 +118,7 @@ def evaluate(
                     **drawn,
                 )
             )
-    if page is not None:
-        if evaluation is None:
-            raise InvalidInputError(
-                "--report shows measures, but none was taken of these networks. First: widemargin zoo measure "
-                f"{target}"
-            )
+    if page is not None and evaluation is not None:
         with status("writing the page …"):
             _write_page(page, target, table, evaluation, scores, drawn)
     if as_json:
