@@ -328,3 +328,14 @@ def test_a_published_table_of_380_networks_has_its_scores() -> None:
     assert best.kendall == pytest.approx(oracle.statistic)
     assert best.granulated_kendall == granulated_kendall(table, best.name, gap="gen_gap", num_resamples=100)
     assert set(best.sign_error.per_hyperparameter) == {"hp.lr", "hp.batch_size", "hp.model_depth"}
+
+
+def test_too_few_permutations_to_find_anything_are_told() -> None:
+    table = table_of()
+    num = sum(column.startswith("m.") for column in table)
+    notes = evaluate(table, num_permutations=9).notes
+    assert (
+        f"with 9 permutations no p of {num} measures can fall below {num / 10:.2g} once corrected: ask for more"
+        in notes
+    )
+    assert not any("permutations no p" in note for note in evaluate(table, num_permutations=999).notes)

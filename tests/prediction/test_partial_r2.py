@@ -37,11 +37,20 @@ def test_is_the_share_of_squared_error_that_a_second_regression_saves() -> None:
             errors.append(((gap - predicted) ** 2).sum())
         return float(np.mean(errors))
 
-    known = np.column_stack([given, np.log(given[:, 1])])
+    logarithms = np.column_stack([given[:, 0], np.log(given[:, 1])])
+    known = min(logarithms, np.column_stack([given, logarithms[:, 1]]), key=squared_error)
     found = partial_r2s(measure[None], given, gap, RESAMPLES)[0]
     assert found.value == pytest.approx(1 - squared_error(np.column_stack([known, measure])) / squared_error(known))
     assert found.interval is not None
     assert found.interval[0] < found.value < found.interval[1]
+
+
+def test_a_network_far_out_does_not_ruin_what_is_given() -> None:
+    _, given, gap = table_of(8)
+    given[:, 1] = np.exp(-10 + 0.1 * np.log(given[:, 1]))
+    given[7, 1] = 0.2
+    noise = np.random.default_rng(9).normal(size=60)
+    assert abs(partial_r2s(noise[None], given, gap, RESAMPLES)[0].value) < 0.1
 
 
 def test_measures_share_nothing_but_what_is_given() -> None:

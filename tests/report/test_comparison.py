@@ -78,15 +78,16 @@ def test_the_verdict_says_on_how_many_networks_a_measure_looks_good(found: Compa
 
 
 def test_the_verdict_says_where_regressions_stand(found: Comparison) -> None:
-    first, none, strong = regression("signature", 0.9), regression("moments", None), regression("all", 0.95)
-    sentences = comparison_verdict(replace(found, regressions=(first, none, regression("weak", 0.1), strong)))
+    first, none, trivial = regression("signature", 0.9), regression("moments", None), regression("accuracy", 0.5)
+    others = (regression("weak", 0.1), regression("strong", 0.95))
+    sentences = comparison_verdict(replace(found, regressions={"all": (first, none, trivial, *others)}))
     assert sentences[1] == (
-        "Of regressions on several numbers, the one to compare with reaches R² 0.900 (“signature”, 7 numbers), "
-        "and the best – 0.950 (“all”, 7 numbers); 0.100 (“weak”, 7 numbers)."
+        "Regressions on several numbers reach an R² of 0.900 (“signature”, 7 numbers); 0.500 (“accuracy”, 7 numbers)"
+        "; the best of all others, 0.950 (“strong”, 7 numbers); 0.100 (“weak”, 7 numbers)."
     )
     assert sentences[2] == "Single measures that predict better than “signature”: twice, parameter_norm."
-    sentences = comparison_verdict(replace(found, regressions=(regression("signature", 1.5),)))
-    assert sentences[1] == "A regression on several numbers reaches R² 1.500 (“signature”, 7 numbers)."
+    sentences = comparison_verdict(replace(found, regressions={"all": (regression("signature", 1.5),)}))
+    assert sentences[1] == "Regressions on several numbers reach an R² of 1.500 (“signature”, 7 numbers)."
     assert sentences[2] == "No single measure predicts better than “signature”."
 
 
@@ -132,6 +133,16 @@ def test_the_matrix_is_drawn_in_its_order(found: Comparison) -> None:
     assert figure["x"] == [html.escape(found.label(name)) for name in found.correlations.columns]
 
 
+def test_long_names_are_shortened_beside_the_matrix() -> None:
+    table = networks_of().assign(**{f"m.{'long_' * 40}": np.arange(48.0), f"m.{'long_' * 41}": np.arange(48.0) ** 2})
+    layout = comparison_figures(comparison_of(table, {"all": evaluate(table)}, name="", cards={}))[
+        "measure-correlations"
+    ]["layout"]
+    assert max(map(len, layout["xaxis"]["ticktext"])) <= 200  # escaped
+    assert sum(text.endswith("…") for text in layout["xaxis"]["ticktext"]) >= 2
+    assert len(set(layout["xaxis"]["tickvals"])) == 6
+
+
 def test_networks_without_a_gap_are_left_out() -> None:
     table = networks_of()
     table.loc["net3", "gap"] = np.nan
@@ -151,17 +162,20 @@ def test_a_zoo_is_compared_on_all_and_on_those_alike_in_training_accuracy(zoo: Z
         "m.input_margin": -1,
     }
     assert found.evaluation.given == ("train_accuracy", "train_loss")
-    assert "measures: all" in {score.name for score in found.regressions}
-    assert "full signature, ridge" in {score.name for score in found.regressions}
+    names = [score.name for score in found.regressions["all"]]
+    assert names[0] == "full signature, ridge"
+    assert "training accuracy" in names[1]
+    assert "measures: all" in names
 
 
 def test_what_is_known_of_a_zoo_is_not_computed_again(zoo: Zoo) -> None:
     measure_zoo(zoo, ["parameter_norm", "input_margin", "num_parameters"], jobs=1)
     table = zoo_table(zoo)
     first = zoo_comparison(table, name="tiny", num_resamples=50, num_permutations=99)
-    again = zoo_comparison(table, name="tiny", scores=first.regressions, evaluation=first.evaluation)
+    scores = first.regressions["all"]
+    again = zoo_comparison(table, name="tiny", scores=scores, evaluation=first.evaluation)
     assert again.evaluation is first.evaluation
-    assert again.regressions == first.regressions
+    assert again.regressions["all"] == scores
 
 
 def test_a_zoo_that_was_not_measured_cannot_be_compared(zoo: Zoo) -> None:

@@ -82,7 +82,7 @@ def test_regressions_in_the_leaderboard_are_explained(found: Comparison, page: P
     ridge = Score(
         "full signature, ridge", "signature", "log", "all", True, "ridge", "all", 48, 20, grouped_kfold_r2=0.5
     )
-    beside = replace(found, regressions=(ridge,))
+    beside = replace(found, regressions={"all": (ridge,)})
     assert "<dt>Regression on …</dt>" in write_comparison(beside, tmp_path / "page.html").read_text("utf-8")
     assert "<dt>Regression on …</dt>" not in page.content
 

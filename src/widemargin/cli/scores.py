@@ -1,5 +1,6 @@
 """Commands about scores: a zoo's table, what its regressions reach, what anybody's measures reach, reports."""
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "print_scores", "report", "zoo_table"]
 
 TABLES = (".csv", ".parquet")
+FEWEST_NETWORKS = 3
+"""With fewer, no measure has a score."""
 
 
 def zoo_table(
@@ -70,7 +73,9 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Test examples behind each gap, for sign errors. Default: the column num_test."),
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Print every score of each measure.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Print every score, on every subset of networks.")
+    ] = False,
     by_hyperparameter: Annotated[
         bool, typer.Option("--by-hyperparameter", help="Print what happens where one hyperparameter changes.")
     ] = False,
@@ -126,13 +131,31 @@ def evaluate(
         print_json(told if scores is None else {**_ablations(table, scores), "measures": told})
         return
     if scores is not None:
-        _print_ablations(table, scores)
+        _print_ablations(table, scores, everything=everything)
     if evaluation is not None:
+        _print_verdict(table, evaluation, scores)
         print_evaluation(evaluation, everything=everything, by_hyperparameter=by_hyperparameter)
     else:
         print(f"No single measure was taken of these networks. To take all of them: widemargin zoo measure {target}")
     if page is not None:
         print(f"Report: {page}")
+
+
+def _print_verdict(table: "pd.DataFrame", evaluation: "Evaluation", scores: "list[Score] | None") -> None:
+    """Print what the scores say, in sentences."""
+    from widemargin.report import compared_regressions, comparison_of, comparison_verdict
+    from widemargin.zoo import catalog_columns
+
+    comparison = comparison_of(
+        table,
+        {"all": evaluation},
+        name="",
+        cards={} if scores is None else catalog_columns(),
+        regressions={} if scores is None else {"all": compared_regressions(scores, "all")},
+    )
+    for sentence in comparison_verdict(comparison):
+        print(textwrap.fill(sentence, 79))
+    print()
 
 
 def _write_page(
@@ -173,7 +196,8 @@ def report(
     with status("writing the report …"):
         findings = zoo_findings(zoo)
         comparison = None
-        if any(name.startswith("m.") for name in findings.table.columns):
+        has_measures = any(name.startswith("m.") for name in findings.table.columns)
+        if has_measures and len(findings.usable) >= FEWEST_NETWORKS:
             comparison = zoo_comparison(findings.table, name=findings.name, scores=findings.scores)
         default = zoo.folder / "report.html" if isinstance(zoo.folder, Path) else Path("report.html")
         paths = [write_report(findings, out or default, comparison=comparison)]
@@ -208,9 +232,12 @@ def _left_out(table: "pd.DataFrame") -> dict[str, str]:
     return {str(key): str(reason) for key, reason in why[why != ""].items()}
 
 
-def _print_ablations(table: "pd.DataFrame", scores: "list[Score]") -> None:
-    for subset in dict.fromkeys(score.subset for score in scores):
+def _print_ablations(table: "pd.DataFrame", scores: "list[Score]", *, everything: bool) -> None:
+    subsets = list(dict.fromkeys(score.subset for score in scores))
+    for subset in subsets if everything else subsets[:1]:
         print_scores([score for score in scores if score.subset == subset])
+    if subsets[1:] and not everything:
+        print(f"With --all on networks with {', '.join(subsets[1:])}, too.")
     for key, reason in _left_out(table).items():
         print(f"left out: {key}: {reason}")
 

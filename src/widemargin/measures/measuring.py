@@ -101,7 +101,7 @@ def cost_in_words(measure: Measure) -> str:
     """
     cost = total_cost(measure)
     parts = [
-        f"{value:.2g} passes over {what}"
+        f"{value:.2g} {'pass' if value == 1 else 'passes'} over {what}"
         for value, what in ((cost.train, "the training data"), (cost.sample, "a sample of it"))
         if value
     ]

@@ -19,6 +19,7 @@ from widemargin.prediction.measure_scores import NOTABLE, MeasureScore, Setting,
 __all__ = ["Evaluation", "evaluate"]
 
 MEASURES = "m.*"
+SIGNIFICANT = 0.05
 CONSTANT = "the same for all networks"
 
 
@@ -131,7 +132,7 @@ def evaluate(
         given=tuple(matching(given, columns)),
         scores=tuple(sorted(scores, key=_left_out_r2, reverse=True)),
         left_out=left_out,
-        notes=_notes(setting),
+        notes=_notes(setting, len(scored)),
     )
 
 
@@ -169,7 +170,7 @@ def _why_left_out(table: pd.DataFrame, name: str, gap: str) -> str:
     return CONSTANT if np.ptp(known) == 0 else ""
 
 
-def _notes(setting: Setting) -> tuple[str, ...]:
+def _notes(setting: Setting, num_measures: int) -> tuple[str, ...]:
     """Return what to know of the table."""
     values, repeats = setting.grid.values, np.bincount(setting.grid.which)
     num_configurations, num_combinations = len(repeats), math.prod(map(len, values))
@@ -183,6 +184,11 @@ def _notes(setting: Setting) -> tuple[str, ...]:
         notes.append(
             f"{num_combinations - num_configurations} of {num_combinations} combinations of hyperparameters have no "
             "network: granulated τ, conditional information and sign error rest on the others"
+        )
+    if num_measures / (setting.num_permutations + 1) > SIGNIFICANT:
+        notes.append(
+            f"with {setting.num_permutations} permutations no p of {num_measures} measures can fall below "
+            f"{num_measures / (setting.num_permutations + 1):.2g} once corrected: ask for more"
         )
     if num_configurations < FEWEST_CONFIGURATIONS:
         notes.append(f"fewer than {FEWEST_CONFIGURATIONS} configurations: no intervals")

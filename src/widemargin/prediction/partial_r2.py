@@ -39,8 +39,9 @@ def partial_r2s(
     """Return the partial R² of each measure: 1 − Σ(g − ĝ₁)² / Σ(g − ĝ₀)².
 
     ĝ₀ is a ridge regression on the given columns, ĝ₁ on them and the measure; either is fitted to networks of other
-    configurations, and takes of each column the logarithm, too, where all its values are positive. As in every
-    interval, the predictions stay as they were made.
+    configurations, and takes of a measure that is positive throughout the logarithm, too. Of given columns it takes
+    logarithms in place of themselves or beside them: whichever predicts better without any measure, since a single
+    network far out can ruin the latter. As in every interval, the predictions stay as they were made.
 
     Args:
         measures: One finite value a network.
@@ -61,29 +62,40 @@ def partial_r2s(
     num_fitted = len(gap) - int(np.bincount(resamples.which).max())
     if given.shape[1] == 0 or num_fitted < FEWEST_IN_FITS:
         return [PartialR2()] * len(measures)
-    without = _sums_of_errors(given, gap, resamples)
+    forms = [_logarithms_in_place(given), _with_logarithms(given)]
+    sums = [_sums_of_errors(form, gap, resamples) for form in forms]
+    best = int(sums[1][0] < sums[0][0])
+    known, without = forms[best], sums[best]
     something = without > 1e-12 * float(((gap - gap.mean()) ** 2).sum())
     left_open = np.where(something, without, 0.0)
-    return [
-        PartialR2(
-            *resamples.value_and_interval(
-                1 - ratio(_sums_of_errors(np.column_stack([given, measure]), gap, resamples), left_open)
-            )
-        )
-        for measure in measures
-    ]
+    found = []
+    for measure in measures:
+        features = np.column_stack([known, _with_logarithms(measure[:, None])])
+        shares = 1 - ratio(_sums_of_errors(features, gap, resamples), left_open)
+        found.append(PartialR2(*resamples.value_and_interval(shares)))
+    return found
 
 
-def _sums_of_errors(columns: Doubles, gap: Doubles, resamples: Resamples) -> Float[Doubles, " all_and_drawn"]:
+def _sums_of_errors(features: Doubles, gap: Doubles, resamples: Resamples) -> Float[Doubles, " all_and_drawn"]:
     """Return the sum of squared errors of left-out predictions, of all networks and of those drawn."""
     predictor = GapPredictor("identity", "ridge")
-    predictions = partitioned_predictions(predictor, _with_logarithms(columns), gap, groups=resamples.which)
+    predictions = partitioned_predictions(predictor, features, gap, groups=resamples.which)
     errors = ((gap - predictions) ** 2).mean(axis=0)
     return np.concatenate([[errors.sum()], resamples.sums(errors)])
 
 
 def _with_logarithms(columns: Float[Doubles, "networks columns"]) -> Float[Doubles, "networks more_columns"]:
     """Return the columns, scaled so that squares are finite, and the logarithms of those that are positive."""
-    greatest = np.abs(columns).max(axis=0)
     positive = columns[:, (columns > 0).all(axis=0)]
-    return np.column_stack([columns / np.where(greatest > 0, greatest, 1.0), np.log(positive)])
+    return np.column_stack([_scaled(columns), np.log(positive)])
+
+
+def _logarithms_in_place(columns: Float[Doubles, "networks columns"]) -> Float[Doubles, "networks columns"]:
+    """Return the logarithms of columns that are positive, and the others."""
+    is_positive = (columns > 0).all(axis=0)
+    return np.where(is_positive, np.log(np.where(is_positive, columns, 1.0)), _scaled(columns))
+
+
+def _scaled(columns: Float[Doubles, "networks columns"]) -> Float[Doubles, "networks columns"]:
+    greatest = np.abs(columns).max(axis=0)
+    return columns / np.where(greatest > 0, greatest, 1.0)

@@ -1,7 +1,8 @@
 """Reports: what a zoo shows, and why training finds good minima, in one HTML file."""
 
 from widemargin.report.catalog_page import catalog_page
-from widemargin.report.comparison import Comparison, comparison_of, zoo_comparison
+from widemargin.report.comparison import Comparison, compared_regressions, comparison_of, zoo_comparison
+from widemargin.report.comparison_verdict import comparison_verdict
 from widemargin.report.explanation import Explanation, explain
 from widemargin.report.findings import Findings, Portrait, zoo_findings
 from widemargin.report.measured_network import MeasuredNetwork, measured_network
@@ -15,7 +16,9 @@ __all__ = [
     "MeasuredNetwork",
     "Portrait",
     "catalog_page",
+    "compared_regressions",
     "comparison_of",
+    "comparison_verdict",
     "explain",
     "measured_network",
     "write_comparison",

@@ -15,16 +15,12 @@ from widemargin.measures import Measure
 from widemargin.prediction import SUBSETS, Evaluation, MeasureScore, Score
 from widemargin.zoo import catalog_columns, evaluate_zoo, regressions_on
 
-__all__ = ["Comparison", "comparison_of", "zoo_comparison"]
+__all__ = ["Comparison", "compared_regressions", "comparison_of", "zoo_comparison"]
 
 SIGNIFICANT = 0.05
 ALL, ALIKE = "all", "nearly equal train accuracy"
-BESIDE = (
-    "full signature, ridge",
-    "training accuracy, loss and their logarithms, ridge",
-    "full signature, accuracy, loss and their logarithms, ridge",
-)
-"""The regressions on a zoo that single measures are seen beside."""
+SIGNATURE = "full signature, ridge"
+TRIVIAL_FORMS = ("trivial", "trivial_and_logarithms")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +30,8 @@ class Comparison:
     Attributes:
         name: What the networks are called together.
         evaluations: Scores of the measures by subset of the networks; the first one is of all.
-        regressions: Regressions on several numbers at once, to stand beside single measures; of all networks.
+        regressions: By subset, regressions on several numbers at once, to stand beside single measures; those that
+            they are to be compared with first.
         table: One row a network with a finite gap.
         cards: What the catalogue says of the measures that it has, by column.
         correlations: Kendall's τ between measures, similar ones side by side, whichever their direction.
@@ -42,7 +39,7 @@ class Comparison:
 
     name: str
     evaluations: Mapping[str, Evaluation]
-    regressions: tuple[Score, ...]
+    regressions: Mapping[str, tuple[Score, ...]]
     table: pd.DataFrame
     cards: Mapping[str, Measure]
     correlations: pd.DataFrame
@@ -78,7 +75,7 @@ def comparison_of(
     *,
     name: str,
     cards: Mapping[str, Measure],
-    regressions: Sequence[Score] = (),
+    regressions: Mapping[str, Sequence[Score]] | None = None,
 ) -> Comparison:
     """Return what a page says of measures of the same networks.
 
@@ -87,7 +84,7 @@ def comparison_of(
         evaluations: Scores by subset of the networks; the first one is of all.
         name: What the networks are called together.
         cards: Records of measures by column; those of other columns are left out.
-        regressions: Regressions to stand beside the measures.
+        regressions: By subset, regressions to stand beside the measures, those to compare with first.
     """
     evaluation = next(iter(evaluations.values()))
     networks = table[np.isfinite(table[evaluation.gap].to_numpy(dtype=np.float64, na_value=np.nan))]
@@ -95,7 +92,7 @@ def comparison_of(
     return Comparison(
         name=name,
         evaluations=evaluations,
-        regressions=tuple(regressions),
+        regressions={subset: tuple(found) for subset, found in (regressions or {}).items()},
         table=networks,
         cards={column: cards[column] for column in columns if column in cards},
         correlations=_correlations(networks, columns),
@@ -130,10 +127,26 @@ def zoo_comparison(
     alike = usable[SUBSETS[ALIKE](usable)]
     if 3 <= len(alike) < len(usable):
         evaluations[ALIKE] = evaluate_zoo(alike, **options)
-    beside = [
-        score for score in scores if score.subset == ALL and (score.name in BESIDE or score.features == "measures")
-    ]
+    beside = {subset: compared_regressions(scores, subset) for subset in evaluations}
     return comparison_of(usable, evaluations, name=name, cards=catalog_columns(), regressions=beside)
+
+
+def compared_regressions(scores: Sequence[Score], subset: str) -> list[Score]:
+    """Return what single measures are seen beside on a subset of a zoo's networks.
+
+    First the margin signature by ridge, then the best form of training accuracy and loss, then these together, then
+    all regressions on measures.
+
+    Args:
+        scores: Of regressions, as :func:`widemargin.zoo.regressions_on` returns them.
+        subset: Name of the subset.
+    """
+    here = [score for score in scores if score.subset == subset]
+    trivial = [score for score in here if score.features in TRIVIAL_FORMS and score.grouped_kfold_r2 is not None]
+    best = sorted(trivial, key=lambda score: -(score.grouped_kfold_r2 or 0.0))[:1]
+    together = [score for score in here if score.features == "signature_and_trivial"]
+    signature = [score for score in here if score.name == SIGNATURE]
+    return [*signature, *best, *together, *(score for score in here if score.features == "measures")]
 
 
 def _is_significant(score: MeasureScore) -> bool:

@@ -15,6 +15,9 @@ __all__ = ["comparison_figures", "pair_data"]
 CELL = 15
 """Pixels of a measure in the matrix of correlations."""
 
+LONGEST_LABEL = 44
+"""Letters of a name beside the matrix."""
+
 MOST_VALUES = 12
 """A hyperparameter of more values than that colors no points."""
 
@@ -47,6 +50,10 @@ def pair_data(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def _shortened(label: str) -> str:
+    return html.escape(label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…")
+
+
 def _described(table: pd.DataFrame, hyperparameters: tuple[str, ...]) -> list[list[str]]:
     """Return of each network what sets it apart."""
     names = [*hyperparameters, *(name for name in table.columns if name.rpartition(".")[2] == "seed")]
@@ -72,6 +79,7 @@ def _correlations(comparison: Comparison) -> Figure:
     }
     height = max(320, CELL * len(labels) + 240)
     layout = layout_of(height, "", "", has_legend=False)
-    layout["xaxis"] |= {"tickangle": -90, "tickfont": {"size": 10}, "dtick": 1, "showgrid": False}
-    layout["yaxis"] |= {"autorange": "reversed", "tickfont": {"size": 10}, "dtick": 1, "showgrid": False}
+    shown = {"tickvals": labels, "ticktext": [_shortened(comparison.label(str(name))) for name in found.columns]}
+    layout["xaxis"] |= shown | {"tickangle": -90, "tickfont": {"size": 10}, "showgrid": False}
+    layout["yaxis"] |= shown | {"autorange": "reversed", "tickfont": {"size": 10}, "showgrid": False}
     return {"data": [heatmap], "layout": layout | {"meta": {"hidesTicksWhenNarrow": True}}}

@@ -11,7 +11,7 @@ __all__ = ["comparison_verdict"]
 
 S = TypeVar("S", MeasureScore, Score)
 
-NUM_NAMED, NUM_REGRESSIONS = 3, 4
+NUM_NAMED, NUM_COMPARED = 3, 2
 
 
 def comparison_verdict(comparison: Comparison) -> list[str]:
@@ -42,14 +42,12 @@ def _values(comparison: Comparison) -> str:
 
 def _regressions(comparison: Comparison) -> list[str]:
     """Say what regressions on several numbers reach, and which single measures do better than the first of them."""
-    known = [score for score in comparison.regressions if score.grouped_kfold_r2 is not None]
+    regressions = next(iter(comparison.regressions.values()), ())
+    known = [score for score in regressions if score.grouped_kfold_r2 is not None]
     if not known:
         return []
-    told = [
-        f"{_with_interval(score.grouped_kfold_r2, score.grouped_kfold_r2_interval)} (“{score.name}”, "
-        f"{_counted(score.num_features, 'number')})"
-        for score in [known[0], *_ranked(known[1:], lambda score: score.grouped_kfold_r2)[:NUM_REGRESSIONS]]
-    ]
+    compared, others = known[:NUM_COMPARED], known[NUM_COMPARED:]
+    best = _ranked(others, lambda score: score.grouped_kfold_r2)[:NUM_NAMED]
     reached = known[0].grouped_kfold_r2 or 0.0
     better = [
         comparison.label(score.name)
@@ -58,14 +56,17 @@ def _regressions(comparison: Comparison) -> list[str]:
     ]
     first = f"“{known[0].name}”"
     return [
-        f"Of regressions on several numbers, the one to compare with reaches R² {told[0]}, and the best – "
-        f"{'; '.join(told[1:])}."
-        if told[1:]
-        else f"A regression on several numbers reaches R² {told[0]}.",
+        f"Regressions on several numbers reach an R² of {'; '.join(map(_told, compared))}"
+        + (f"; the best of all others, {'; '.join(map(_told, best))}." if best else "."),
         f"Single measures that predict better than {first}: {_shortened(better)}."
         if better
         else f"No single measure predicts better than {first}.",
     ]
+
+
+def _told(score: Score) -> str:
+    reached = _with_interval(score.grouped_kfold_r2, score.grouped_kfold_r2_interval)
+    return f"{reached} (“{score.name}”, {_counted(score.num_features, 'number')})"
 
 
 def _order(comparison: Comparison) -> str:
@@ -88,6 +89,7 @@ def _order(comparison: Comparison) -> str:
 
 def _beyond(comparison: Comparison) -> str:
     given = " and ".join(name.replace("_", " ") for name in comparison.evaluation.given)
+    one = "s" if len(comparison.evaluation.given) == 1 else ""
     best = _ranked(comparison.evaluation.scores, lambda score: score.partial_r2.value)[:NUM_NAMED]
     named = [
         f"{comparison.label(score.name)} ({_with_interval(score.partial_r2.value, score.partial_r2.interval)}"
@@ -96,10 +98,9 @@ def _beyond(comparison: Comparison) -> str:
         if score.partial_r2.value is not None and score.partial_r2.value > 0
     ]
     if not named:
-        return f"No measure explains any of what {given} leave open."
-    return (
-        f"Of what {given} leave open on left-out configurations, the largest share is explained by {_listed(named)}."
-    )
+        return f"No measure explains any of what {given} leave{one} open."
+    left_open = f"Of what {given} leave{one} open on left-out configurations"
+    return f"{left_open}, the largest share is explained by {_listed(named)}."
 
 
 def _ranked(scores: Sequence[S], value: Callable[[S], float | None]) -> list[S]:
