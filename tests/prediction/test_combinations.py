@@ -47,12 +47,12 @@ def test_families_alone_then_all_of_them_then_with_the_rest(table: pd.DataFrame)
     scores = [score for score in combination_scores(table, FAMILIES) if score.subset == "all"]
     assert [(score.name, score.num_features) for score in scores] == [
         ("measures: norms", 2),
-        ("measures: norms; accuracy and loss", 6),
+        ("measures: norms + accuracy and loss", 6),
         ("measures: sharpness", 1),
-        ("measures: sharpness; accuracy and loss", 5),
+        ("measures: sharpness + accuracy and loss", 5),
         ("measures: all", 3),
-        ("measures: all; accuracy and loss", 7),
-        ("measures: all; accuracy and loss; signature", 8),
+        ("measures: all + accuracy and loss", 7),
+        ("measures: all + accuracy and loss + signature", 8),
     ]
     reached = {score.name: score.grouped_kfold_r2 for score in scores}
     assert reached["measures: all"] > 0.9 > reached["measures: norms"] > reached["measures: sharpness"]

@@ -253,13 +253,13 @@ def print_scores(scores: "list[Score]") -> None:
         f"R² on {first.subset} ({which})",
         "p: features · adj.: adjusted, on the networks fitted · k-fold: left out · grouped: with their "
         "repeats · same data: beyond the data setting · below: 95 % interval over configurations · *: baseline "
-        "without hidden margins",
+        "without hidden margins · †: fewer than ten networks per feature, adj. flatters",
         ("p", "adj.", "k-fold", "grouped", "same data"),
         first=("regression on",),
     )
     for score in scores:
         rows.add_row(
-            score.name + (" *" if score.is_baseline else ""),
+            score.name + (" *" if score.is_baseline else "") + (" †" if _are_few(score) else ""),
             str(score.num_features),
             cell(score.adjusted_r2, score.adjusted_r2_interval),
             cell(score.kfold_r2, score.kfold_r2_interval),
@@ -267,5 +267,9 @@ def print_scores(scores: "list[Score]") -> None:
             cell(score.same_data_r2),
         )
     Console(markup=False).print(rows)
-    print_notes(scores)
+    print_notes([score for score in scores if not _are_few(score)])
     print()
+
+
+def _are_few(score: "Score") -> bool:
+    return score.note.startswith("fewer than ten networks per feature")

@@ -47,8 +47,8 @@ def combination_scores(
             features = together if name == ALL else combination_features(networks, names)
             if not features.empty:
                 combinations[f"measures: {name}"] = features
-                combinations[f"measures: {name}; accuracy and loss"] = features.join(beside)
-        combinations[f"measures: {ALL}; accuracy and loss; signature"] = pd.concat(
+                combinations[f"measures: {name} + accuracy and loss"] = features.join(beside)
+        combinations[f"measures: {ALL} + accuracy and loss + signature"] = pd.concat(
             [together, beside, signature_logarithms(networks)], axis=1
         )
         scores += [
