@@ -1,9 +1,9 @@
-# Each target sets up what it needs in .venv: make demo, make test, make lint.
+# Each target sets up what it needs in .venv: make demo, make test, make lint, make docs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint docs format clean
 
 demo: .venv/core
 	$(BIN)/widemargin demo --out demo
@@ -16,6 +16,10 @@ lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/docs
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs build/docs
+	$(BIN)/sphinx-build --fail-on-warning --quiet -b linkcheck docs build/links
 
 format: .venv/dev
 	$(BIN)/ruff format .
@@ -32,4 +36,9 @@ clean:
 .venv/dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP) --editable '.[dev]'
+	touch $@ .venv/core
+
+.venv/docs: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --editable '.[docs]'
 	touch $@ .venv/core

@@ -14,6 +14,7 @@ MODULES = [
     m.name for m in pkgutil.walk_packages(widemargin.__path__, "widemargin.") if not m.name.endswith("__main__")
 ]
 README = Path(__file__).parents[1] / "README.md"
+DOCS = README.parent / "docs"
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -34,6 +35,23 @@ def test_readme_examples_run(capsys):
         exec(block, namespace)
     assert "input/median" in capsys.readouterr().out
     assert namespace["lower"][0] < namespace["upper"][0]
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_examples_of_the_documentation_run(page, capsys):
+    namespace: dict[str, object] = {"__name__": page.stem}
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
+        exec(block, namespace)
+
+
+def test_the_documentation_has_examples():
+    assert sum("```python" in page.read_text(encoding="utf-8") for page in DOCS.glob("*.md")) >= 4
+
+
+@pytest.mark.parametrize("page", [README, *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert target.startswith("http") or (page.parent / target).exists(), target
 
 
 def test_readme_names_commands_that_exist():

@@ -61,10 +61,10 @@ def robust_sign_error(
     """Return how often a measure misjudges the order of two gaps where one hyperparameter changes.
 
     An environment is a pair of configurations that differ in exactly one hyperparameter. Its error is the mean of
-    (1 − sgn(Δmeasure)·sgn(Δgap))/2 over its pairs of networks, one of either configuration: an equal measure counts
-    ½. Each pair weighs max(0, 1 − 2·exp(−2n(|Δgap|/2)²))², which is 0 where n test examples cannot tell the two gaps
-    apart; environments of such pairs alone are left out. A low mean with a high worst environment is a measure that
-    works until somebody changes the wrong hyperparameter.
+    (1 − sgn(Δmeasure)·sgn(Δgap))/2 over its pairs of networks, one of either configuration: an equal measure
+    counts ½. Each pair weighs ``max(0, 1 − 2·exp(−2n(|Δgap|/2)²))²``, which is 0 where n test examples cannot
+    tell the two gaps apart; environments of such pairs alone are left out. A low mean with a high worst
+    environment is a measure that works until somebody changes the wrong hyperparameter.
 
     The published code takes 0.5 off each weight, too, and leaves out environments of fewer than twelve effective
     pairs, which would be all of them for three repeats or fewer.
