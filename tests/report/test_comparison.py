@@ -1,10 +1,12 @@
 """What a comparison gathers, and what it says of it."""
 
 import html
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -22,6 +24,15 @@ from widemargin.zoo import Zoo, measure_zoo, zoo_table
 @pytest.fixture(scope="module")
 def found() -> Comparison:
     return comparison()
+
+
+@pytest.fixture(scope="module")
+def measured_table(zoo: Zoo, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The table of a copy of the zoo, three measures taken."""
+    folder = tmp_path_factory.mktemp("measured") / "zoo"
+    shutil.copytree(zoo.folder, folder)
+    measure_zoo(Zoo(folder), ["parameter_norm", "input_margin", "num_parameters"], jobs=1)
+    return zoo_table(Zoo(folder))
 
 
 def regression(name: str, value: float | None) -> Score:
@@ -149,9 +160,8 @@ def test_networks_without_a_gap_are_left_out() -> None:
     assert "net3" not in comparison_of(table, {"all": evaluate(table)}, name="", cards={}).table.index
 
 
-def test_a_zoo_is_compared_on_all_and_on_those_alike_in_training_accuracy(zoo: Zoo) -> None:
-    measure_zoo(zoo, ["parameter_norm", "input_margin", "num_parameters"], jobs=1)
-    table = zoo_table(zoo)
+def test_a_zoo_is_compared_on_all_and_on_those_alike_in_training_accuracy(measured_table: pd.DataFrame) -> None:
+    table = measured_table
     found = zoo_comparison(table, name="tiny", num_resamples=50, num_permutations=99)
     usable = table[table["why_left_out"] == ""]
     assert next(iter(found.evaluations)) == "all"
@@ -168,20 +178,18 @@ def test_a_zoo_is_compared_on_all_and_on_those_alike_in_training_accuracy(zoo: Z
     assert "measures: all" in names
 
 
-def test_what_is_known_of_a_zoo_is_not_computed_again(zoo: Zoo) -> None:
-    measure_zoo(zoo, ["parameter_norm", "input_margin", "num_parameters"], jobs=1)
-    table = zoo_table(zoo)
-    first = zoo_comparison(table, name="tiny", num_resamples=50, num_permutations=99)
+def test_what_is_known_of_a_zoo_is_not_computed_again(measured_table: pd.DataFrame) -> None:
+    options = {"name": "tiny", "num_resamples": 50, "num_permutations": 99}
+    first = zoo_comparison(measured_table, **options)
     scores = first.regressions["all"]
-    again = zoo_comparison(table, name="tiny", scores=scores, evaluation=first.evaluation)
+    again = zoo_comparison(measured_table, **options, scores=scores, evaluation=first.evaluation)
     assert again.evaluation is first.evaluation
     assert again.regressions["all"] == scores
 
 
 def test_a_zoo_that_was_not_measured_cannot_be_compared(zoo: Zoo) -> None:
-    table = zoo_table(zoo)
     with pytest.raises(InvalidInputError, match=r"'m\.\*' must name one of the table's columns"):
-        zoo_comparison(table[[name for name in table if not name.startswith("m.")]], name="tiny")
+        zoo_comparison(zoo_table(zoo), name="tiny", num_resamples=50)
 
 
 def test_the_leaderboard_is_a_page_of_markdown_too(found: Comparison, tmp_path: Path) -> None:
