@@ -1,20 +1,41 @@
 """The regression from a signature to the generalization gap."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from widemargin.errors import InvalidInputError, TooFewExamplesError
-from widemargin.prediction.seen_features import SeenFeatures
+from widemargin.prediction.seen_features import SeenFeatures, location_and_spread
 
-__all__ = ["GapPredictor"]
+__all__ = ["GapPredictor", "Regression"]
 
 Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """A line through transformed features.
+
+    Attributes:
+        alpha: Chosen ridge strength on standardized features; 0 for least squares.
+        slopes: Weight of each transformed feature.
+        intercept: The gap where all are 0.
+        shrinkage: Share of each principal direction's slope that ridge leaves.
+        to_hat: Maps a standardized feature vector to its row of the hat matrix.
+    """
+
+    alpha: float
+    slopes: Float[Doubles, " features"]
+    intercept: float
+    shrinkage: Float[Doubles, " directions"]
+    to_hat: Float[Doubles, "features directions"]
 
 
 class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
@@ -72,34 +93,51 @@ class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
         Raises:
             InvalidInputError: An unknown option, or a feature without a logarithm.
         """
+        features, y = self.checked(X, y)
+        self.seen_ = SeenFeatures.of(features, rounding=self._rounding)
+        found = self.regression(features, y)
+        self.alpha_, self.coef_, self.intercept_ = found.alpha, found.slopes, found.intercept
+        self.num_parameters_ = float(found.shrinkage.sum())
+        freedom = float(len(y) - 1 - self.num_parameters_)
+        residuals = y - features @ self.coef_ - self.intercept_
+        self.residual_std_ = float(np.sqrt(residuals @ residuals / freedom)) if freedom > 1e-9 else np.nan
+        self.degrees_of_freedom_ = freedom
+        self.slope_covariance_ = found.to_hat @ found.to_hat.T
+        self.origin_: Mapping[str, Any] = {}
+        return self
+
+    def checked(self, X: ArrayLike, y: ArrayLike) -> tuple[Doubles, Doubles]:
+        """Return transformed features and gaps that a regression can be fitted to.
+
+        Raises:
+            InvalidInputError: An unknown option, or a feature without a logarithm.
+        """
         if self.feature_transform not in ("log", "identity"):
             raise InvalidInputError(f"feature_transform must be 'log' or 'identity', got {self.feature_transform!r}.")
         if self.regularization not in (None, "ridge"):
             raise InvalidInputError(f"regularization must be None or 'ridge', got {self.regularization!r}.")
         X, y = validate_data(self, X, y, y_numeric=True, dtype=np.float64, ensure_min_samples=2)
-        y = np.asarray(y, dtype=np.float64)
-        features = self._transformed(X)
-        # Logarithms round by the feature's own relative error, however close to 0 they are.
-        self.seen_ = SeenFeatures.of(features, rounding=1.0 if self.feature_transform == "log" else 0.0)
-        standard = self.seen_.standardized(features)
+        return self._transformed(X), np.asarray(y, dtype=np.float64)
+
+    def regression(self, features: Doubles, gap: Doubles) -> "Regression":
+        """Return the regression on transformed features, without looking at them: what cross-validation repeats."""
+        mean, std = location_and_spread(features, self._rounding)
+        varies = std > 0
+        standard = (features - mean) * np.divide(1.0, std, out=np.zeros_like(std), where=varies)
         left, singular, right = np.linalg.svd(standard, full_matrices=False)
         kept = singular > singular.max(initial=0.0) * max(standard.shape) * np.finfo(float).eps
         left, singular, right = left[:, kept], singular[kept], right[kept]
-        self.alpha_ = 0.0 if self.regularization is None else _best_alpha(self.alphas, left, singular, y)
-        shrinkage = singular**2 / (singular**2 + self.alpha_)
-        slopes = right.T @ (shrinkage / singular * (left.T @ (y - y.mean())))
-        varies = self.seen_.std > 0
-        self.coef_ = np.divide(slopes, self.seen_.std, out=np.zeros_like(slopes), where=varies)
-        self.intercept_ = float(y.mean() - self.seen_.mean @ self.coef_)
-        self.num_parameters_ = float(shrinkage.sum())
-        freedom = float(len(y) - 1 - self.num_parameters_)
-        residuals = y - features @ self.coef_ - self.intercept_
-        self.residual_std_ = float(np.sqrt(residuals @ residuals / freedom)) if freedom > 1e-9 else np.nan
-        self.degrees_of_freedom_ = freedom
-        to_hat = right.T * (shrinkage / singular)  # maps a standardized x to its row of the hat matrix
-        self.slope_covariance_ = to_hat @ to_hat.T
-        self.origin_: Mapping[str, Any] = {}
-        return self
+        alpha = 0.0 if self.regularization is None else _best_alpha(self.alphas, left, singular, gap)
+        shrinkage = singular**2 / (singular**2 + alpha)
+        slopes = right.T @ (shrinkage / singular * (left.T @ (gap - gap.mean())))
+        slopes = np.divide(slopes, std, out=np.zeros_like(slopes), where=varies)
+        to_hat = right.T * (shrinkage / singular)
+        return Regression(alpha, slopes, float(gap.mean() - mean @ slopes), shrinkage, to_hat)
+
+    @property
+    def _rounding(self) -> float:
+        """Logarithms round by the feature's own relative error, however close to 0 they are."""
+        return 1.0 if self.feature_transform == "log" else 0.0
 
     def predict(self, X: ArrayLike) -> Doubles:
         """Return the predicted gap of each network [networks].
@@ -107,7 +145,7 @@ class GapPredictor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scik
         Raises:
             InvalidInputError: A feature without a logarithm.
         """
-        return cast(Doubles, self.transformed(X) @ self.coef_ + self.intercept_)
+        return self.transformed(X) @ self.coef_ + self.intercept_
 
     def predict_interval(self, X: ArrayLike, level: float = 0.9) -> tuple[Doubles, Doubles]:
         """Return lower and upper ends of an interval that holds a new network's gap with the given probability.

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import linalg
 
-__all__ = ["SeenFeatures"]
+__all__ = ["SeenFeatures", "location_and_spread"]
 
 Doubles = NDArray[np.float64]
 
@@ -51,9 +51,7 @@ class SeenFeatures:
             features: As the regression takes them, logarithms say.
             rounding: Size of numbers whose relative rounding counts as no variation, however small the mean.
         """
-        mean, std = features.mean(axis=0), features.std(axis=0)
-        # A column that is constant but for rounding carries nothing; it must not be blown up to unit spread.
-        std = np.where(std > 1e-12 * np.maximum(np.abs(mean), rounding), std, 0.0)
+        mean, std = location_and_spread(features, rounding)
         standard = (features - mean) * _inverse(std)
         correlation = standard.T @ standard / len(features)
         seen = cls(len(features), mean, std, features.min(axis=0), features.max(axis=0), correlation, np.inf)
@@ -79,6 +77,15 @@ class SeenFeatures:
         size = np.maximum(np.abs(self.minimum), np.abs(self.maximum))
         slack = SLACK * (self.maximum - self.minimum) + 1e-9 * size
         return (features < self.minimum - slack) | (features > self.maximum + slack)
+
+
+def location_and_spread(
+    features: Float[Doubles, "networks features"], rounding: float
+) -> tuple[Float[Doubles, " features"], Float[Doubles, " features"]]:
+    """Return mean and standard deviation of each feature; see :meth:`SeenFeatures.of`."""
+    mean, std = features.mean(axis=0), features.std(axis=0)
+    # A column that is constant but for rounding carries nothing; it must not be blown up to unit spread.
+    return mean, np.where(std > 1e-12 * np.maximum(np.abs(mean), rounding), std, 0.0)
 
 
 def _inverse(std: Float[Doubles, " features"]) -> Float[Doubles, " features"]:
