@@ -10,6 +10,7 @@ WidemarginError
 ├── MeasureNotApplicableError           the measure does not exist for this network
 ├── StudyError (ValueError)             a study file that cannot be run, with the line at fault
 ├── RunError                            a run's folder that is missing, unfinished or damaged
+├── TrackingError                       a tracker that fails or is out of reach; the runs are as they were
 └── ZooBusyError                        another process is training into the same folder
 """
 
@@ -23,6 +24,7 @@ __all__ = [
     "RunError",
     "StudyError",
     "TooFewExamplesError",
+    "TrackingError",
     "WidemarginError",
     "ZooBusyError",
 ]
@@ -66,6 +68,10 @@ class StudyError(WidemarginError, ValueError):
 
 class RunError(WidemarginError):
     """A run's folder is missing, unfinished or damaged."""
+
+
+class TrackingError(WidemarginError):
+    """A tracker fails or is out of reach; the runs are as they were."""
 
 
 class ZooBusyError(WidemarginError):

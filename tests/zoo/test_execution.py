@@ -11,7 +11,7 @@ import torch
 
 import faulty_runs
 from widemargin.errors import InvalidInputError, StudyError, ZooBusyError
-from widemargin.zoo import Failure, Progress, Study, Zoo, execution, train_zoo, workers
+from widemargin.zoo import Failure, Progress, Run, Study, Zoo, execution, train_zoo, workers
 
 MakeStudy = Callable[..., Study]
 DIVERGING = {"optimizer": "sgd", "lr": 1e6, "num_steps": 10}
@@ -72,6 +72,18 @@ def test_goes_on_where_it_was_interrupted(tmp_path: Path, small_study: MakeStudy
     train_zoo(six(small_study), tmp_path, jobs=1, on_progress=told.append)
     assert [progress.num_done for progress in told if progress.seconds > 0] == [*range(num_before + 1, 7)]
     assert before.items() <= state(zoo).items()
+
+
+def test_each_run_is_handed_over_once_when_it_has_ended(tmp_path: Path, small_study: MakeStudy) -> None:
+    handed: list[tuple[str, str]] = []
+
+    def take(run: Run) -> None:
+        handed.append((run.folder.name, run.result["status"]))
+
+    study = small_study({"training": [{"num_steps": 10}, DIVERGING], "network.dropout": [0, 0.2]})
+    for _ in range(2):
+        zoo = train_zoo(study, tmp_path, jobs=2, on_run=take)
+        assert sorted(handed) == [(run.folder.name, run.result["status"]) for run in zoo.runs()]
 
 
 def test_a_study_that_grew_trains_only_what_is_new(tmp_path: Path, small_study: MakeStudy) -> None:

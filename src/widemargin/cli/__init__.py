@@ -41,6 +41,7 @@ from widemargin.cli.targets import (
     trained_target,
     wanted_layers,
 )
+from widemargin.cli.tracking import track
 from widemargin.cli.zoo import Jobs, train_study, zoo_app
 from widemargin.errors import InvalidInputError, TooFewExamplesError, WidemarginError
 
@@ -59,13 +60,13 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(zoo_app, name="zoo")
-for command in (evaluate, predictor, rank, report, poison, landscape, basin, doctor):
+for command in (evaluate, predictor, rank, report, poison, landscape, basin, track, doctor):
     app.command()(command)
 zoo_app.command("table")(zoo_table)
 app.command("measures")(measures_command)
 
 INTERRUPTED = 130
-RESUMABLE = {"demo", "explain", "zoo"}
+RESUMABLE = {"demo", "explain", "track", "zoo"}
 DEMO_STUDY = "digits-demo"
 EXPLAIN_STUDY = "swiss-roll-demo"
 DEMO_STARTS, DEMO_STEPS = 20, 3000

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from widemargin.cli.output import AsJson, print_json, steps_bar
 from widemargin.cli.output import status as waiting
 from widemargin.cli.targets import Device, Images, Labels, ZooFolder, existing_zoo
+from widemargin.cli.tracking import tracking
 from widemargin.errors import InvalidInputError, RunError
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ def train(
         float, typer.Option(min=0, help="GPUs, or share of one, that Ray gives to each run.")
     ] = 0.0,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what was given up.")] = False,
+    track: Annotated[
+        str | None, typer.Option(help="Log each run as it ends: comet, mlflow, tensorboard or wandb.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train every network of a study; stopped anyhow, the same command goes on where it was."""
@@ -55,6 +59,7 @@ def train(
         raise InvalidInputError("--address and --gpus-per-run are for --backend ray.")
     index, num_shares = _shard(shard)
     wanted = load_study(study)
+    on_run = None if track is None else tracking(out, track)
     zoo = train_study(
         wanted,
         out,
@@ -66,6 +71,7 @@ def train(
         gpus_per_run=gpus_per_run,
         retry_failed=retry_failed,
         resources=Resources(Sources(data, labels), device),
+        on_run=on_run,
     )
     _print_status(zoo, as_json)
     own = {config.key for config in shares(wanted.runs(), num_shares)[index - 1]}

@@ -13,11 +13,12 @@ from widemargin.zoo.status import ZooStatus, zoo_status
 from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.study_file import load_study, shipped_studies
-from widemargin.zoo.table import is_zoo_table, read_table, write_table, zoo_table
+from widemargin.zoo.table import RESULT_COLUMNS, hyperparameters, is_zoo_table, read_table, write_table, zoo_table
 from widemargin.zoo.verification import Damage, damages, remove_damaged
 
 __all__ = [
     "CUTOFFS",
+    "RESULT_COLUMNS",
     "Damage",
     "Failure",
     "Minefield",
@@ -36,6 +37,7 @@ __all__ = [
     "evaluate_zoo",
     "examples_of",
     "examples_of_run",
+    "hyperparameters",
     "is_zoo_table",
     "load_study",
     "load_trained",

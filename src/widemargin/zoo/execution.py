@@ -20,7 +20,7 @@ from widemargin.zoo.cost import shares, training_flops
 from widemargin.zoo.failures import Failure
 from widemargin.zoo.nursery import child_traceback
 from widemargin.zoo.resources import Resources, settled
-from widemargin.zoo.store import Zoo
+from widemargin.zoo.store import Run, Zoo
 from widemargin.zoo.study import RunConfig, Study
 from widemargin.zoo.workers import Backend, LocalWorkers, RayWorkers, Results, Workers
 
@@ -72,6 +72,7 @@ def train_zoo(
     gpus_per_run: float = 0.0,
     resources: Resources | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_run: Callable[[Run], None] | None = None,
 ) -> Zoo:
     """Train every run of a study that is not there yet, and return the zoo.
 
@@ -94,6 +95,7 @@ def train_zoo(
         gpus_per_run: Graphics processors that Ray gives to each run, or share of one.
         resources: Where the data is, and on which device to train.
         on_progress: Called at the start, as each run ends, and every second or so.
+        on_run: Called in this process with each run that has ended, complete; other runs go on meanwhile.
 
     Raises:
         StudyError: The folder holds another study.
@@ -120,7 +122,7 @@ def train_zoo(
         for key, failure in zoo.failures().items():
             if key in own and failure.is_final and retry_failed:
                 zoo.note_failure(key, None)
-        _Driver(zoo, own, workers, resources, on_progress).train(check_lock)
+        _Driver(zoo, own, workers, resources, on_progress, on_run).train(check_lock)
     return zoo
 
 
@@ -134,9 +136,10 @@ class _Driver:
         workers: Workers,
         resources: Resources,
         on_progress: Callable[[Progress], None] | None,
+        on_run: Callable[[Run], None] | None,
     ) -> None:
         self._zoo, self._plan, self._workers, self._resources = zoo, plan, workers, resources
-        self._tell = on_progress or (lambda _: None)
+        self._tell, self._hand_over = on_progress or (lambda _: None), on_run or (lambda _: None)
         self._flops, self._seconds = 0.0, 0.0  # of the runs that have ended here
 
     def train(self, check_lock: Callable[[], None]) -> None:
@@ -191,6 +194,7 @@ class _Driver:
                 seconds_left=self._seconds_left(0.0),
             )
             self._tell(replace(self._progress, seconds=seconds))
+            self._hand_over(Run(self._zoo.runs_folder / config.key))
 
     def _failed(self, configs: Sequence[RunConfig], error: BaseException, before: Mapping[str, Failure]) -> None:
         reason, traceback = f"{type(error).__name__}: {error}", child_traceback(error)

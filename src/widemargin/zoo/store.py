@@ -10,6 +10,7 @@ ZOO/runs/KEY/                one finished run, named by the hash of its configur
     result.json              written last, with the checksum of every other file
 ZOO/failures/KEY.json        how often a run failed, and how the last time
 ZOO/measures/KEY.json        every measure of a run that was asked for
+ZOO/tracked/KEY-….json       that a run was sent to a destination of a tracker; KEY-….lock while it is
 ZOO/under_way/DRIVER-…/      runs being trained by a driver; swept away when it is gone
 ZOO/checkpoints/KEY.…        what a long run goes on from; gone when the run has ended
 ZOO/locks/DRIVER             whoever trains a share of the runs holds its lock
@@ -18,6 +19,7 @@ ZOO/locks/DRIVER             whoever trains a share of the runs holds its lock
 import contextlib
 import hashlib
 import json
+import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -227,6 +229,35 @@ class Zoo:
     def note_measures(self, key: str, record: str) -> None:
         """Write down the measures of a run."""
         self._write(self.folder / "measures" / f"{key}.json", record)
+
+    def was_sent(self, key: str, destination: str) -> bool:
+        """Return whether a tracker sent a run to its destination."""
+        return self._tracked(key, destination).exists()
+
+    @contextmanager
+    def sending(self, key: str, destination: str) -> Iterator[bool]:
+        """Yield whether a run is still to be sent to a destination; write down that it was if all goes well.
+
+        It is not, either, while another process is sending it there.
+        """
+        note = self._tracked(key, destination)
+        note.parent.mkdir(parents=True, exist_ok=True)
+        lock = note.with_suffix(".lock")
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locked(lock, {"process": os.getpid()}))
+            except ZooBusyError:
+                yield False
+                return
+            was_sent = note.exists()
+            yield not was_sent
+            if not was_sent:
+                self._write(note, json.dumps({"destination": destination}))
+            lock.unlink(missing_ok=True)  # whoever waits for it, or makes it anew, finds the note
+
+    def _tracked(self, key: str, destination: str) -> Path | UPath:
+        digest = hashlib.sha256(destination.encode()).hexdigest()[:8]
+        return self.folder / "tracked" / f"{key}-{digest}.json"
 
     def checkpoint(self, config: RunConfig) -> Path:
         """Return the local file where a long run may leave what it can go on from.

@@ -13,9 +13,9 @@ from widemargin.margins.signature import summarized
 from widemargin.measures import spectrally_normalized_margins
 from widemargin.zoo.measured import measured_values
 from widemargin.zoo.store import Run, Zoo
-from widemargin.zoo.study import DataConfig
+from widemargin.zoo.study import DataConfig, RunConfig
 
-__all__ = ["is_zoo_table", "read_table", "write_table", "zoo_table"]
+__all__ = ["RESULT_COLUMNS", "hyperparameters", "is_zoo_table", "read_table", "write_table", "zoo_table"]
 
 TableFormat = Literal["csv", "parquet"]
 
@@ -52,6 +52,11 @@ def zoo_table(zoo: Zoo) -> pd.DataFrame:
     rows = {run.folder.name: _row(run) | _measures(zoo, run) for run in zoo.runs()}
     table = pd.DataFrame([*rows.values()], index=pd.Index(rows, name="run"), columns=None if rows else list(TEXTS))
     return _typed(table[sorted(table.columns, key=lambda column: _place(str(column)))])
+
+
+def hyperparameters(config: RunConfig) -> dict[str, Any]:
+    """Return a run's configuration flat: numbers, truth values, texts and None by dotted names."""
+    return _flat(config.model_dump(mode="json"))
 
 
 def write_table(table: pd.DataFrame, out: Path | IO[str], table_format: TableFormat = "csv") -> None:
@@ -154,7 +159,7 @@ def _row(run: Run) -> dict[str, Any]:
         "configuration": config.configuration_key,
         "data": config.data.model_dump_json(),
     }
-    row |= {f"hp.{name}": value for name, value in _flat(config.model_dump(mode="json")).items()}
+    row |= {f"hp.{name}": value for name, value in hyperparameters(config).items()}
     row |= {name: result[name] for name in RESULT_COLUMNS if name in result}
     row["num_classes"] = result.get("num_classes") or _num_classes(config.data)
     if result["status"] != "finished":
