@@ -41,7 +41,7 @@ def track(
                 raise
             except Exception as error:  # whatever the tracker's network, store or service raises
                 raise TrackingError(
-                    f"{trackers[zoo].destination} failed after {num_sent} runs: {said(error).rstrip('.')}. The runs "
+                    f"{trackers[zoo].destination} failed after {num_sent} runs: {_in_short(error)}. The runs "
                     "are as they were; the same command goes on where this one was."
                 ) from error
     destinations = [tracker.destination for tracker in trackers.values()]
@@ -64,7 +64,7 @@ def tracking(folder: str, name: str) -> "Callable[[Run], None]":
 
     def say(error: Exception) -> None:
         Console(stderr=True).print(
-            f"note: {name} failed: {said(error).rstrip('.')}. Runs are no longer logged, but trained on; "
+            f"note: {name} failed: {_in_short(error)}. Runs are no longer logged, but trained on; "
             f"later, send them with: widemargin track {folder} --to {name}",
             style="yellow",
             markup=False,
@@ -81,6 +81,11 @@ def _tracker(zoo: "Zoo", name: str) -> "Tracker":
     from widemargin.integrations.tracking import tracker_named
 
     return tracker_named(name, zoo.folder if isinstance(zoo.folder, Path) else Path.cwd())
+
+
+def _in_short(error: Exception) -> str:
+    """Return the first line of what a tracker says, which may be pages."""
+    return said(error).partition("\n")[0].rstrip(".:")
 
 
 def _runs_at(target: str) -> "tuple[Zoo, list[Run]]":

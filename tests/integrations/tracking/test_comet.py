@@ -79,4 +79,4 @@ def test_its_own_variables_say_where_to(zoo: Zoo, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("COMET_API_KEY", "0" * 25)
     monkeypatch.setenv("COMET_WORKSPACE", "us")
     monkeypatch.setenv("COMET_PROJECT_NAME", "ours")
-    assert tracker_named("comet", zoo.folder).destination == "Comet us/ours"
+    assert tracker_named("comet", zoo.folder).destination == "Comet/us/ours"

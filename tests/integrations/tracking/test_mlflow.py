@@ -71,6 +71,20 @@ def test_a_run_that_was_begun_and_never_ended_is_replaced(zoo: Zoo) -> None:
     assert logged.info.status == "FINISHED"
 
 
+def test_a_store_is_there_at_once_or_not_at_all(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlflow.MlflowClient, "search_experiments", killed)
+    tracker = tracker_named("mlflow", zoo.folder)
+    with pytest.raises(KeyboardInterrupt):
+        send_run(zoo, finished(zoo), tracker)
+    assert not (zoo.folder / "mlflow.db").exists()
+    monkeypatch.undo()
+    assert send_run(zoo, finished(zoo), tracker)
+    assert len(logged_runs(zoo)) == 1
+
+
 def test_a_run_that_is_complete_there_but_not_written_down_is_not_sent_again(zoo: Zoo) -> None:
     run = finished(zoo)
     send_run(zoo, run, tracker_named("mlflow", zoo.folder))

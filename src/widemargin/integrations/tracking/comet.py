@@ -30,8 +30,8 @@ class CometTracker(Tracker):
         self._is_online = "COMET_API_KEY" in os.environ
         self._folder = Path(os.environ.get("COMET_OFFLINE_DIRECTORY", folder / "comet"))
         self._project = os.environ.get("COMET_PROJECT_NAME", PROJECT)
-        online = f"Comet {os.environ.get('COMET_WORKSPACE', '')}/{self._project}"
-        self.destination = online if self._is_online else str(self._folder)
+        online = ("Comet", os.environ.get("COMET_WORKSPACE", ""), self._project)
+        self.destination = "/".join(filter(None, online)) if self._is_online else str(self._folder)
 
     def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str) -> bool:
         """See :meth:`Tracker.begin`."""

@@ -3,8 +3,10 @@
 import logging
 import os
 import re
+import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +34,15 @@ class MLflowTracker(Tracker):
         self._entities = imported("mlflow.entities", "mlflow")
         logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # it tells of the tables that it makes
         named = os.environ.get("MLFLOW_TRACKING_URI")
-        self.destination = named or f"sqlite:///{folder}/mlflow.db"
+        self._own_store = None if named else folder / "mlflow.db"
+        self.destination = named or f"sqlite:///{self._own_store}"
         self._files = None if named else (folder / "mlflow-files").as_uri()
         self._metrics: list[Any] = []
 
     def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str) -> bool:
         """See :meth:`Tracker.begin`."""
+        if self._own_store is not None and not self._own_store.exists():
+            self._make_store(self._own_store)
         self._client = self._mlflow.MlflowClient(self.destination)
         experiment = self._experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", study))
         found = self._client.search_runs([experiment], f"tags.`{KEY}` = '{key}'")
@@ -70,6 +75,14 @@ class MLflowTracker(Tracker):
         for first in range(0, len(self._metrics), LARGEST_BATCH):
             self._client.log_batch(self._run, metrics=self._metrics[first : first + LARGEST_BATCH])
         self._client.set_terminated(self._run)
+
+    def _make_store(self, path: Path) -> None:
+        """Make an SQLite file at once or not at all: MLflow cannot go on from tables that are there by halves."""
+        partial = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+        self._mlflow.MlflowClient(f"sqlite:///{partial}").search_experiments()
+        with suppress(FileExistsError):  # another process was first
+            os.link(partial, path)
+        partial.unlink()
 
     def _experiment(self, name: str) -> str:
         found = self._client.get_experiment_by_name(name)

@@ -29,8 +29,8 @@ class WandbTracker(Tracker):
         self._folder = Path(os.environ.get("WANDB_DIR", folder))
         self._mode = os.environ.get("WANDB_MODE", "online" if "WANDB_API_KEY" in os.environ else "offline")
         self._project = os.environ.get("WANDB_PROJECT", PROJECT)
-        server = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-        online = f"{server}/{os.environ.get('WANDB_ENTITY', '')}/{self._project}"
+        server, entity = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"), os.environ.get("WANDB_ENTITY", "")
+        online = "/".join(filter(None, (server, entity, self._project)))
         self.destination = online if self._mode == "online" else f"{self._folder}/wandb ({self._mode})"
 
     def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str) -> bool:
