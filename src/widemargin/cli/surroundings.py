@@ -15,6 +15,11 @@ __all__ = ["doctor"]
 
 GIVES = {
     "ray": "zoos over the nodes of a cluster: zoo train --backend ray",
+    "comet": "zoos in Comet: zoo train --track comet, track ZOO --to comet",
+    "mlflow": "zoos in MLflow: --track mlflow, --to mlflow",
+    "tensorboard": "zoos in TensorBoard: --track tensorboard, --to tensorboard",
+    "wandb": "zoos in Weights & Biases: --track wandb, --to wandb",
+    "docs": "this documentation, built: make docs",
 }
 """What each extra is for; an extra that is not named here is for those who work on widemargin."""
 
