@@ -1,0 +1,217 @@
+"""A network that is measured while it trains."""
+
+import copy
+import random
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from measures.networks import blobs
+from widemargin import MEASURES, GapPredictor, TrainedModel, margin_distribution
+from widemargin.errors import InvalidInputError, InvalidLabelsError
+from widemargin.integrations.monitor import MarginMonitor
+from widemargin.networks import MLP
+
+DATA = blobs(60, 5)
+
+
+def perceptron():
+    torch.manual_seed(0)
+    return MLP(3, (5,), hidden=(8, 8, 8))
+
+
+def trained(monitor, num_epochs=3, compiled=False):
+    """Train with dropout, BatchNorm, momentum, accumulated gradients and bfloat16; return all that it leaves."""
+    torch.manual_seed(0)
+    random.seed(0)
+    np.random.seed(0)
+    net = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3))
+    model = torch.compile(net) if compiled else net
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    data = torch.utils.data.TensorDataset(*DATA)
+    loader = torch.utils.data.DataLoader(data, batch_size=10, shuffle=True)
+    found = []
+    for _ in range(num_epochs):
+        for step, (inputs, labels) in enumerate(loader):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                loss = nn.functional.cross_entropy(model(inputs), labels)
+            loss.backward()
+            if step % 4 == 3:
+                optimizer.step()
+                optimizer.zero_grad()
+        if monitor is not None:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                found.append(monitor(model))
+        assert net.training
+    return {
+        **net.state_dict(),
+        **{f"gradient of {name}": parameter.grad for name, parameter in net.named_parameters()},
+        "random": torch.tensor([random.random(), np.random.rand(), float(torch.rand(1))]),
+    }, found
+
+
+@pytest.mark.parametrize("measures", [(), ("sam_sharpness", "top_hessian_eigenvalue")], ids=["margins", "curvature"])
+def test_a_training_goes_on_as_if_it_had_not_been_watched(measures):
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*DATA), shuffle=True)
+    alone, _ = trained(None)
+    watched, found = trained(MarginMonitor(loader, budget=None, measures=measures, num_examples=30))
+    assert [record is not None for record in found] == [True] * 3
+    assert alone.keys() == watched.keys()
+    assert all(torch.equal(alone[name], watched[name]) for name in alone)
+
+
+def test_gives_accuracy_and_median_margins_of_the_whole_data():
+    net = perceptron()
+    record = MarginMonitor(DATA)(net)
+    distribution = margin_distribution(TrainedModel(net, DATA))
+    signature = distribution.signature()
+    assert record.values == pytest.approx(
+        {f"margin/{layer}": signature[f"{layer}/median"] for layer in distribution.layers}
+        | {"train_accuracy": 1 - distribution.num_misclassified / 60},
+        rel=1e-6,
+    )
+    assert record.left_out == {}
+
+
+def test_measures_the_same_examples_every_time():
+    net, monitor = perceptron(), MarginMonitor(DATA, num_examples=20, budget=None)
+    assert monitor(net).values == monitor(net).values
+    assert MarginMonitor(DATA, num_examples=20, seed=1)(net).values != monitor(net).values
+
+
+def test_gives_the_measures_that_are_asked_for():
+    net = perceptron()
+    record = MarginMonitor(DATA, measures=["sam_sharpness", "distance_from_initialization"])(net)
+    assert record.values["sam_sharpness"] == pytest.approx(MEASURES["sam_sharpness"](TrainedModel(net, DATA)).value)
+    assert "initial parameters are needed" in record.left_out["distance_from_initialization"]
+
+
+def predictor(num_features=20):
+    rng = np.random.default_rng(0)
+    statistics = ("lower_fence", "q1", "median", "q3", "upper_fence")
+    names = [f"{layer}/{statistic}" for layer in range(num_features // 5) for statistic in statistics]
+    table = pd.DataFrame(np.exp(rng.normal(size=(40, num_features))), columns=names)
+    return GapPredictor(regularization="ridge").fit(table, rng.normal(size=40))
+
+
+def test_predicts_the_gap_from_the_signature():
+    net, fitted = perceptron(), predictor()
+    signature = margin_distribution(TrainedModel(net, DATA)).signature()
+    features = pd.DataFrame([list(signature.values())], columns=fitted.feature_names_in_)
+    record = MarginMonitor(DATA, predictor=fitted)(net)
+    assert record.values["predicted_gap"] == pytest.approx(fitted.predict(features)[0], rel=1e-5)
+
+
+def test_a_predictor_of_other_layers_says_so():
+    record = MarginMonitor(DATA, predictor=predictor(10))(perceptron())
+    assert "takes 10 numbers, and the signature has 20" in record.left_out["predicted_gap"]
+    assert "margin/input" in record.values
+
+
+def test_a_network_that_knows_nothing_still_has_an_accuracy():
+    inputs, _ = DATA
+    wrong = (perceptron()(inputs).argmax(1) + 1) % 3
+    record = MarginMonitor((inputs, wrong))(perceptron())
+    assert record.values == {"train_accuracy": 0.0}
+    assert "at least 4 correctly classified examples" in record.left_out["margins"]
+
+
+def test_a_network_that_has_diverged_says_so():
+    net = perceptron()
+    next(net.parameters()).data.fill_(torch.nan)
+    record = MarginMonitor(DATA)(net)
+    assert record.values == {}
+    assert "The network has diverged" in record.left_out["margins"]
+
+
+def test_labels_that_cannot_be_measured_are_an_error():
+    with pytest.raises(InvalidLabelsError, match="from 0 to below 3"):
+        MarginMonitor((DATA[0], DATA[1] + 1))(perceptron())
+
+
+def test_measures_at_every_kth_call():
+    monitor = MarginMonitor(DATA, every=3, budget=None)
+    assert [monitor(perceptron()) is not None for _ in range(7)] == [False, False, True] * 2 + [False]
+    assert (monitor.num_calls, monitor.num_skipped) == (7, 0)
+
+
+class Clock:
+    """Time that passes when it is told to: an epoch takes 10 seconds, a measurement 2."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(MarginMonitor, "_measured", lambda *_: self.measure())
+
+    def measure(self):
+        self.now += 2
+        return {"train_accuracy": 1.0}, {}
+
+
+def watched_epochs(monkeypatch, num_epochs, **options):
+    clock = Clock(monkeypatch)
+    monitor = MarginMonitor(DATA, **options)
+    is_measured = []
+    for _ in range(num_epochs):
+        clock.now += 10
+        is_measured.append(monitor(nn.Identity()) is not None)
+    return monitor, is_measured
+
+
+def test_skips_calls_to_stay_within_the_budget(monkeypatch):
+    monitor, is_measured = watched_epochs(monkeypatch, 12, budget=0.05)
+    assert [epoch for epoch, was in enumerate(is_measured, 1) if was] == [1, 8, 12]  # 4 s of 80 s, 6 s of 120 s
+    assert monitor.num_skipped == 9
+    assert (monitor.seconds, monitor.overhead) == (6, 0.05)
+
+
+def test_without_a_budget_no_call_is_skipped(monkeypatch):
+    monitor, is_measured = watched_epochs(monkeypatch, 5, budget=None)
+    assert all(is_measured)
+    assert (monitor.num_skipped, monitor.overhead) == (0, 0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, where it compiles
+def test_a_compiled_network_is_measured_and_trains_on_the_same():
+    try:
+        torch.compile(nn.Linear(2, 2))(torch.ones(1, 2))
+    except Exception as error:
+        pytest.skip(f"torch.compile needs a compiler: {error}")
+    alone, _ = trained(None, compiled=True)
+    watched, found = trained(MarginMonitor(DATA, budget=None), compiled=True)
+    assert all("margin/input" in record.values for record in found)
+    assert all(torch.equal(alone[name], watched[name]) for name in alone)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"every": 0}, "every must be at least 1, got 0. 1 measures at every call."),
+        ({"num_examples": 1}, "num_examples must be at least 2, got 1. A few hundred do well."),
+        ({"budget": 0}, "budget must be a share above 0, got 0. None sets no limit."),
+        ({"measures": ["sharpness"]}, "'sharpness' must be a measure of the catalogue"),
+        ({"predictor": GapPredictor()}, "must be fitted on signatures"),
+    ],
+)
+def test_options_out_of_range_are_refused_at_once(options, message):
+    with pytest.raises(InvalidInputError) as error:
+        MarginMonitor(DATA, **options)
+    assert message in str(error.value)
+
+
+def test_the_network_is_given_back_when_a_measurement_fails():
+    net = perceptron()
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(RuntimeError, match="no such thing"):
+        MarginMonitor(DATA, forward=lambda *_: failing())(net)
+    assert net.training
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def failing():
+    raise RuntimeError("no such thing")
