@@ -107,10 +107,10 @@ class Tokens(nn.Module):
 
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")
 @pytest.mark.parametrize("is_frozen", [False, True])
-def test_leaves_the_input_out_where_it_is_tokens(is_frozen):
+def test_what_tokens_are_embedded_to_stands_for_the_input(is_frozen):
     model = Tokens().requires_grad_(not is_frozen)
     choice = choose_layers(TrainedModel(model, (torch.randint(11, (6, 5)), Y)))
-    assert choice.names == ("encoder.layers.0", "encoder.layers.1", "encoder.layers.2")
+    assert choice.names == ("embedding", "encoder.layers.0", "encoder.layers.1", "encoder.layers.2")
     assert choice.skipped == {"input": "its integers (tokens, say) have no gradient"}
 
 

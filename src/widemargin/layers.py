@@ -267,8 +267,14 @@ def _why_without_margin(shape: torch.Size | None, num_examples: int, is_reached:
 
 
 def _equally_spaced(survey: _Survey) -> LayerChoice:
-    """Return the input and, nearest to a quarter, half and three quarters of the depth, three cuts."""
-    at_depth = {survey.depths[name]: name for name in survey.cuts if survey.depths[name] > 0}  # the last of each
+    """Return the input and, nearest to a quarter, half and three quarters of the depth, three cuts.
+
+    Where the input has no margin, the first cut stands for it: what tokens are embedded to.
+    """
+    reason = survey.reasons[INPUT]
+    cuts = [name for name in survey.cuts if survey.depths[name] > 0]
+    first = cuts[:1] if reason else [INPUT]
+    at_depth = {survey.depths[name]: name for name in cuts if name not in first}  # the last of each
     total = survey.total_depth
     chosen: set[int] = set()
     for point in range(1, NUM_HIDDEN_POINTS + 1):
@@ -276,10 +282,9 @@ def _equally_spaced(survey: _Survey) -> LayerChoice:
         free = [depth for depth in at_depth if depth not in chosen]
         if free:
             chosen.add(min(free, key=lambda depth: (abs(depth - target), depth)))
-    reason = survey.reasons[INPUT]
-    names = tuple(at_depth[depth] for depth in sorted(chosen))
+    names = (*first, *(at_depth[depth] for depth in sorted(chosen)))
     if not reason:
-        return LayerChoice((INPUT, *names), {})
+        return LayerChoice(names, {})
     if not names:
         others = ", ".join(name for name, why in survey.reasons.items() if not why) or "none"
         raise LayerNotFoundError(

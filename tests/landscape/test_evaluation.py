@@ -1,4 +1,5 @@
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -67,6 +68,40 @@ def test_says_why_points_are_taken_one_by_one():
         evaluation.at(around(trained))
     assert evaluation.why_one_by_one.startswith("RuntimeError: ")
     assert evaluation.points_at_once == 1
+
+
+class OfSequences(nn.Module):
+    """Attention with a kernel of its own, or a whole encoder layer that has one."""
+
+    def __init__(self, with_encoder: bool):
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True) if with_encoder else None
+        self.spread = nn.Linear(4, 12)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, inputs):
+        sequences = self.spread(inputs).unflatten(1, (3, 4))
+        if self.encoder is None:
+            mixed = nn.functional.scaled_dot_product_attention(sequences, sequences, sequences)
+        else:
+            mixed = self.encoder(sequences)
+        return self.head(mixed.mean(dim=1))
+
+
+@pytest.mark.parametrize(("with_encoder", "reason"), [(False, ""), (True, "There is a performance drop")])
+def test_attention_is_vectorized_or_taken_one_by_one_without_a_warning(with_encoder, reason):
+    torch.manual_seed(0)
+    trained = TrainedModel(OfSequences(with_encoder), (torch.randn(12, 4), torch.arange(12) % 3))
+    points = around(trained)
+    with trained.borrowed(), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        evaluation = Evaluation(trained)
+        found = evaluation.at(points)
+    expected = np.array([naive_values(moved(trained, point)) for point in points])
+    np.testing.assert_allclose(found.losses, expected[:, 0], rtol=1e-5)
+    assert told == []
+    assert reason in evaluation.why_one_by_one
+    assert bool(reason) == bool(evaluation.why_one_by_one)
 
 
 def test_a_bowl_has_its_closed_form():

@@ -1,5 +1,6 @@
 """Loss and accuracy of one network at many points of its parameter space."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from widemargin.errors import InvalidInputError, WidemarginError
@@ -158,7 +160,9 @@ class Evaluation:
         if self.trained.forward is None and has_stacked_forward(network) and isinstance(batch, tuple | list):
             found = stacked_logits(network, self.space, points, batch[0], are_shared=True)
             return two_logits(found.flatten(0, 1)).view(*found.shape[:2], 2) if found.shape[2] == 1 else found
-        logits: Tensor = vmap(lambda point: self.trained.logits_at(self.space.named(point), batch))(points)
+        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():  # attention's other kernels are not vectorized
+            warnings.filterwarnings("error", "There is a performance drop", UserWarning)  # by a loop inside vmap
+            logits: Tensor = vmap(lambda point: self.trained.logits_at(self.space.named(point), batch))(points)
         return logits
 
     def _logits_of_one(self, points: Tensor, batch: Batch) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from upath import UPath
 
 from widemargin.errors import InvalidInputError, InvalidLogitsError, RunError
-from widemargin.layers import INPUT, NUM_HIDDEN_POINTS, choose_layers, tapped
+from widemargin.layers import NUM_HIDDEN_POINTS, choose_layers, tapped
 from widemargin.margins.signature import Fences, Keep, Statistics, summarized
 from widemargin.margins.total_variation import TotalVariation
 from widemargin.processes import gathered, own_share, place, refuse_shuffling
@@ -310,7 +310,7 @@ def _caveats(network: nn.Module, chosen: tuple[str, ...] | None) -> tuple[str, .
         )
     if any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in network.parameters()):
         caveats.append("The network computes in half precision: margins near 0 are rounding. Measure model.float().")
-    num_hidden = NUM_HIDDEN_POINTS if chosen is None else sum(name != INPUT for name in chosen)
+    num_hidden = NUM_HIDDEN_POINTS if chosen is None else len(chosen) - 1  # the first is the input, or stands for it
     if num_hidden < NUM_HIDDEN_POINTS:
         caveats.append(
             f"Only {num_hidden} of {NUM_HIDDEN_POINTS} hidden points were found that all information passes through, "
