@@ -144,6 +144,17 @@ def test_works_inside_no_grad_and_inference_mode():
     assert (inside == expected).all()
 
 
+def test_looks_through_the_mixed_precision_of_accelerate():
+    model = nn.Linear(3, 2)
+    model._original_forward = model.forward  # as accelerate's prepare does, on this very network
+    model.forward = prepared = torch.autocast("cpu", torch.bfloat16)(model.forward)
+    inputs = torch.randn(4, 3)
+    with TrainedModel(model, [(inputs, torch.zeros(4).long())]).borrowed() as network:
+        assert torch.equal(network(inputs), nn.functional.linear(inputs, model.weight, model.bias))
+    assert model.forward is prepared
+    assert model(inputs).dtype == torch.bfloat16
+
+
 def test_works_in_full_precision_inside_autocast():
     model = images_network().eval()
     expected = margin_distribution(TrainedModel(model, images())).distances

@@ -196,7 +196,8 @@ class TrainedModel:
         python_state, numpy_state = random.getstate(), np.random.get_state()
         generators = [(generator, generator.get_state()) for generator in self._generators()]
         whole_precision = torch.autocast(self.device.type, enabled=False)
-        with torch.random.fork_rng(cuda), torch.inference_mode(False), _eager(network), whole_precision:
+        own_forward = _own_forward(network)
+        with torch.random.fork_rng(cuda), torch.inference_mode(False), _eager(network), whole_precision, own_forward:
             try:
                 for module, _ in modes:
                     module.training = False
@@ -320,6 +321,20 @@ def _eager(network: nn.Module) -> AbstractContextManager[object]:
         module._compiled_call_impl is not None or "_orig_mod" in module._modules for module in network.modules()
     )
     return torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
+
+
+@contextmanager
+def _own_forward(network: nn.Module) -> Iterator[None]:
+    """Put the network's forward back where accelerate has put one in its place that computes in mixed precision."""
+    own = vars(network)
+    prepared = own.get("forward")
+    if is_prepared := "_original_forward" in own:
+        own["forward"] = own["_original_forward"]
+    try:
+        yield
+    finally:
+        if is_prepared:
+            own["forward"] = prepared
 
 
 def _device_and_precision(network: nn.Module) -> tuple[torch.device, torch.dtype | None]:

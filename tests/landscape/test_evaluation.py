@@ -82,7 +82,8 @@ class OfSequences(nn.Module):
     def forward(self, inputs):
         sequences = self.spread(inputs).unflatten(1, (3, 4))
         if self.encoder is None:
-            mixed = nn.functional.scaled_dot_product_attention(sequences, sequences, sequences)
+            heads = sequences.unsqueeze(1)
+            mixed = nn.functional.scaled_dot_product_attention(heads, heads, heads).squeeze(1)
         else:
             mixed = self.encoder(sequences)
         return self.head(mixed.mean(dim=1))

@@ -1,5 +1,6 @@
 """Margins of a network while it trains: for loops written by hand, and under the trainers' callbacks."""
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,12 @@ from widemargin.measures.measuring import records
 from widemargin.prediction import GapPredictor
 from widemargin.prediction.familiarity import layers_of
 from widemargin.prediction.margin_score import train_accuracy
-from widemargin.processes import gathered
+from widemargin.processes import gathered, place
 from widemargin.trained_model import Batch, TrainedModel
 
 __all__ = ["MarginMonitor", "MonitorRecord"]
 
-DEFAULT_BUDGET = 0.05
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ class MonitorRecord:
     values: Mapping[str, float]
     left_out: Mapping[str, str]
     seconds: float
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The values by the names under which trainers log them, which begin with ``widemargin/``."""
+        return {f"widemargin/{name}": value for name, value in self.values.items()}
 
 
 class MarginMonitor:
@@ -89,7 +95,7 @@ class MarginMonitor:
         *,
         every: int = 1,
         num_examples: int = 500,
-        budget: float | None = DEFAULT_BUDGET,
+        budget: float | None = 0.05,
         predictor: GapPredictor | None = None,
         measures: Iterable[str | Measure] = (),
         layers: str | Sequence[str] = "auto",
@@ -111,6 +117,7 @@ class MarginMonitor:
         self.seconds = self._between = 0.0
         self._last: float | None = None  # seconds that the last measurement took
         self._batches: list[Batch] | None = None
+        self._told: set[str] = set()
         self._left = time.perf_counter()
 
     @property
@@ -121,7 +128,8 @@ class MarginMonitor:
     def __call__(self, model: nn.Module) -> MonitorRecord | None:
         """Return what was measured of the network as it stands now, None where this call is not for measuring.
 
-        A network that has diverged or learned nothing yet is no error: the record says what could not be measured.
+        A network that has diverged or learned nothing yet is no error: the record says what could not be measured,
+        and so does, once, the log.
 
         Args:
             model: The network in training, compiled or wrapped for several processes too.
@@ -142,6 +150,7 @@ class MarginMonitor:
                 self.num_skipped += 1
                 return None
             values, left_out = self._measured(model)
+            self._tell(left_out)
             took = self._last = time.perf_counter() - entered
             return MonitorRecord(values, left_out, took)
         finally:
@@ -154,6 +163,13 @@ class MarginMonitor:
             self.budget is None or self._last is None or self.seconds + self._last <= self.budget * self._between
         )
         return gathered(is_affordable, None, "asking whether to measure")[0]
+
+    def _tell(self, left_out: Mapping[str, str]) -> None:
+        """Log, once and for all, why something cannot be measured."""
+        for name in left_out.keys() - self._told:
+            if place()[0] == 0:
+                logger.warning("%s cannot be measured: %s", name, left_out[name].rstrip("."))
+        self._told |= left_out.keys()
 
     def _measured(self, model: nn.Module) -> tuple[dict[str, float], dict[str, str]]:
         trained = TrainedModel(model, self.train_data if self._batches is None else self._batches, **self.options)
