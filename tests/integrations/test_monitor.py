@@ -1,8 +1,12 @@
 """A network that is measured while it trains."""
 
 import copy
+import os
 import random
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -128,6 +132,16 @@ def test_a_network_that_has_diverged_says_so():
     assert "The network has diverged" in record.left_out["margins"]
 
 
+def test_the_log_says_once_what_cannot_be_measured(caplog):
+    inputs, _ = DATA
+    wrong = (perceptron()(inputs).argmax(1) + 1) % 3
+    monitor = MarginMonitor((inputs, wrong), budget=None)
+    monitor(perceptron())
+    monitor(perceptron())
+    (told,) = caplog.messages
+    assert told.startswith("margins cannot be measured: quartiles of margins at input need at least 4")
+
+
 def test_labels_that_cannot_be_measured_are_an_error():
     with pytest.raises(InvalidLabelsError, match="from 0 to below 3"):
         MarginMonitor((DATA[0], DATA[1] + 1))(perceptron())
@@ -137,6 +151,58 @@ def test_measures_at_every_kth_call():
     monitor = MarginMonitor(DATA, every=3, budget=None)
     assert [monitor(perceptron()) is not None for _ in range(7)] == [False, False, True] * 2 + [False]
     assert (monitor.num_calls, monitor.num_skipped) == (7, 0)
+
+
+PROCESSES = """
+import os
+import sys
+import torch
+import torch.distributed as dist
+from torch import nn
+from measures.networks import blobs
+from widemargin.integrations.monitor import MarginMonitor
+
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+model = nn.parallel.DistributedDataParallel(net)
+model(blobs(30, 5, seed=rank)[0])  # statistics differ between processes until the next forward pass
+statistics = net[1].running_mean.clone()
+monitor = MarginMonitor(blobs(60, 5), num_examples=40, batch_size=7)
+record = monitor(model)
+if rank == 1:
+    monitor.seconds = 1e9  # alone it would skip, or wait for ever for the other
+    monitor._between = 1.0
+else:
+    monitor._between = 1e9
+again = monitor(model)
+assert torch.equal(statistics, net[1].running_mean)
+torch.save((net.state_dict(), record.values, again is not None), f"{sys.argv[1]}/{rank}.pt")
+dist.barrier()
+os._exit(0)  # gloo's threads, which torch may leave running, abort a process that tears its interpreter down
+"""
+
+
+@pytest.mark.slow
+def test_processes_measure_the_first_ones_network_together(tmp_path):
+    (tmp_path / "script.py").write_text(PROCESSES)
+    paths = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    ended = subprocess.run(
+        [*launcher, str(tmp_path / "script.py"), str(tmp_path)],
+        check=False, timeout=200, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    states, records, were_measured = zip(*(torch.load(tmp_path / f"{rank}.pt") for rank in range(2)), strict=True)
+    assert were_measured == (True, True)
+    assert not torch.equal(states[0]["1.running_mean"], states[1]["1.running_mean"])
+    net = nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    net.load_state_dict(states[0])
+    expected = MarginMonitor(DATA, num_examples=40)(net).values
+    assert records[0] == records[1]
+    assert records[0] == pytest.approx(expected, rel=1e-5)
 
 
 class Clock:

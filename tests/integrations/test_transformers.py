@@ -70,8 +70,13 @@ def test_the_trainers_own_entries_stay(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"gradient_accumulation_steps": 4}, {"bf16": True}],
-    ids=["plain", "accumulated gradients", "mixed precision"],
+    [
+        {},
+        {"gradient_accumulation_steps": 4},
+        {"bf16": True},
+        {"torch_compile": True, "torch_compile_backend": "aot_eager"},
+    ],
+    ids=["plain", "accumulated gradients", "mixed precision", "compiled"],
 )
 def test_a_training_ends_at_the_same_weights_with_and_without(tmp_path, options):
     alone, _ = trained(tmp_path, **options)

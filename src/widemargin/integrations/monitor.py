@@ -35,7 +35,7 @@ class MonitorRecord:
         values: Numbers by name: ``train_accuracy`` [share], ``margin/LAYER`` (the median of the normalized margins of
             correctly classified examples), ``predicted_gap`` [accuracy] and measures by their names, if asked for.
         left_out: Of what could not be measured, the reason.
-        seconds: How long it took.
+        seconds: How long it took, without the draw of the examples.
     """
 
     values: Mapping[str, float]
@@ -52,8 +52,9 @@ class MarginMonitor:
     """Measures margins of a network on a fixed part of its training data, once an epoch say.
 
     The network is borrowed: a training goes on as if it had not been measured, to the bit. With a budget, calls that
-    would exceed it are skipped; the first one never, because only it tells what a call costs. What a call costs is
-    one pass, forward and backward, over ``num_examples`` examples, and what the measures cost that are asked for.
+    would exceed it, were they as slow as the slowest so far, are skipped; the first one never, because only it tells
+    what a call costs: one pass, forward and backward, over ``num_examples`` examples, and what the measures cost that
+    are asked for.
 
     Under ``torch.distributed`` every process calls the monitor and gets the same record; margins are shared out among
     them, and the first process's running statistics (BatchNorm) count. Parameters must be whole on each process.
@@ -115,7 +116,7 @@ class MarginMonitor:
         self.predictor, self.measures, self.layers, self.seed = predictor, records(measures), layers, seed
         self.num_calls = self.num_skipped = 0
         self.seconds = self._between = 0.0
-        self._last: float | None = None  # seconds that the last measurement took
+        self._slowest: float | None = None  # seconds that a measurement took at most
         self._batches: list[Batch] | None = None
         self._told: set[str] = set()
         self._left = time.perf_counter()
@@ -149,9 +150,13 @@ class MarginMonitor:
             if not self._is_affordable():
                 self.num_skipped += 1
                 return None
-            values, left_out = self._measured(model)
+            if self._batches is None:
+                self._batches = self._drawn(TrainedModel(model, self.train_data, **self.options))
+            begun = time.perf_counter()
+            values, left_out = self._measured(TrainedModel(model, self._batches, **self.options))
+            took = time.perf_counter() - begun
+            self._slowest = max(took, self._slowest or 0.0)
             self._tell(left_out)
-            took = self._last = time.perf_counter() - entered
             return MonitorRecord(values, left_out, took)
         finally:
             self._left = time.perf_counter()
@@ -160,7 +165,9 @@ class MarginMonitor:
     def _is_affordable(self) -> bool:
         """Return whether one more measurement stays within the budget; all processes follow the first."""
         is_affordable = (
-            self.budget is None or self._last is None or self.seconds + self._last <= self.budget * self._between
+            self.budget is None
+            or self._slowest is None
+            or self.seconds + self._slowest <= self.budget * self._between
         )
         return gathered(is_affordable, None, "asking whether to measure")[0]
 
@@ -171,12 +178,12 @@ class MarginMonitor:
                 logger.warning("%s cannot be measured: %s", name, left_out[name].rstrip("."))
         self._told |= left_out.keys()
 
-    def _measured(self, model: nn.Module) -> tuple[dict[str, float], dict[str, str]]:
-        trained = TrainedModel(model, self.train_data if self._batches is None else self._batches, **self.options)
+    def _drawn(self, trained: TrainedModel) -> list[Batch]:
+        with trained.borrowed():
+            return drawn_batches(trained, self.num_examples, seed=self.seed)
+
+    def _measured(self, trained: TrainedModel) -> tuple[dict[str, float], dict[str, str]]:
         with trained.borrowed() as network:
-            if self._batches is None:
-                self._batches = drawn_batches(trained, self.num_examples, seed=self.seed)
-                trained = TrainedModel(model, self._batches, **self.options)
             if dist.is_initialized():
                 for buffer in network.buffers():  # as the wrapper does before each forward pass
                     dist.broadcast(buffer, 0)
