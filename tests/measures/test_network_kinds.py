@@ -102,8 +102,8 @@ KINDS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "tabular": tabular,
     "transformer of text": text,
     "transformer of images": vision,
-    "torchvision": lambda: from_package("torchvision.models", lambda m: m.mobilenet_v3_small(num_classes=3)),
-    "timm": lambda: from_package("timm", lambda m: m.create_model("resnet10t", num_classes=3)),
+    "torchvision": lambda: from_package("torchvision.models", lambda m: m.shufflenet_v2_x0_5(num_classes=3)),
+    "timm": lambda: from_package("timm", lambda m: m.create_model("test_resnet", num_classes=3)),
 }
 
 
