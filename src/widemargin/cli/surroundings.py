@@ -19,6 +19,8 @@ GIVES = {
     "mlflow": "zoos in MLflow: --track mlflow, --to mlflow",
     "tensorboard": "zoos in TensorBoard: --track tensorboard, --to tensorboard",
     "wandb": "zoos in Weights & Biases: --track wandb, --to wandb",
+    "lightning": "margins while Lightning trains: MarginCallback",
+    "transformers": "margins while transformers' Trainer trains: MarginCallback",
     "docs": "this documentation, built: make docs",
 }
 """What each extra is for; an extra that is not named here is for those who work on widemargin."""
