@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,21 @@ mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed: pip inst
 pytest.importorskip("sqlalchemy", reason="MLflow's SQLite store needs sqlalchemy: pip install 'widemargin[mlflow]'")
 pytest.importorskip("alembic", reason="MLflow's SQLite store needs alembic: pip install 'widemargin[mlflow]'")
 pytestmark = pytest.mark.filterwarnings("ignore")  # MLflow's own
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, which take it seconds to make, and one experiment of no concern."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    tracker_named("mlflow", folder).begin("key", "of no concern", {}, "finished")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def zoo(zoo: Zoo, empty_store: Path) -> Zoo:
+    """A zoo whose store is there already."""
+    shutil.copyfile(empty_store, zoo.folder / "mlflow.db")
+    return zoo
 
 
 def client(zoo: Zoo) -> Any:
@@ -75,6 +91,7 @@ def test_a_store_is_there_at_once_or_not_at_all(zoo: Zoo, monkeypatch: pytest.Mo
     def killed(_: Any) -> None:
         raise KeyboardInterrupt
 
+    (zoo.folder / "mlflow.db").unlink()
     monkeypatch.setattr(mlflow.MlflowClient, "search_experiments", killed)
     tracker = tracker_named("mlflow", zoo.folder)
     with pytest.raises(KeyboardInterrupt):

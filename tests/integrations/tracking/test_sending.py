@@ -40,6 +40,7 @@ class Memory(Tracker):
         self._maybe_fail("log_numbers")
 
     def attach(self, file: Path) -> None:
+        assert isinstance(file, Path)  # what trackers upload is local
         self.files[file.name] = file.read_bytes()
 
     def end(self) -> None:
