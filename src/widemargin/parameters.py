@@ -1,7 +1,8 @@
 """A network's parameters as one flat vector, and back; the filters that they belong to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from typing import Literal, TypeAlias
 
@@ -11,10 +12,20 @@ from torch import Tensor, nn
 
 from widemargin.errors import InvalidInputError
 
-__all__ = ["Normalization", "ParameterGroups", "ParameterSpace"]
+__all__ = ["LARGE", "NUMBERS_AT_ONCE", "Normalization", "ParameterGroups", "ParameterSpace", "Unit", "squared_norm"]
 
 Normalization: TypeAlias = Literal["filter", "layer", "none"]
 """In which units steps are measured: norms of filters, norms of whole layers, or the parameters' own."""
+
+
+Unit: TypeAlias = Callable[[Tensor], Tensor]
+"""From parameters to what a step of 1 is in each of them, number by number."""
+
+LARGE = 2**23
+"""Networks of more parameters are measured within three copies of them, in their own precision."""
+
+NUMBERS_AT_ONCE = 2**22
+"""So many parameters are taken at once where a whole copy of them would be too much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,17 +33,27 @@ class ParameterGroups:
     """The group of each parameter: its filter, its layer, or the whole network.
 
     Attributes:
-        norms: Norm of the group that a parameter belongs to; 0 where the parameter stays fixed (biases, norm
-            parameters and zero filters under ``"filter"`` and ``"layer"``), 1 under ``"none"``.
-        sizes: How many parameters that group has; 0 where the parameter stays fixed.
+        space: The parameters.
+        lengths: Norm of each group, a column for each tensor of the space; 0 where parameters stay fixed (biases,
+            norm parameters and zero filters under ``"filter"`` and ``"layer"``), 1 under ``"none"``.
         num_zero: How many groups stay fixed because all of their parameters are 0.
         normalization: What the groups are.
     """
 
-    norms: Float[Tensor, " parameters"]
-    sizes: Float[Tensor, " parameters"]
+    space: "ParameterSpace"
+    lengths: tuple[Float[Tensor, "_ 1"], ...]
     num_zero: int
     normalization: Normalization
+
+    @property
+    def norms(self) -> Float[Tensor, " parameters"]:
+        """Norm of the group that each parameter belongs to; 0 where it stays fixed."""
+        return self._by_parameter(self.lengths)
+
+    @property
+    def sizes(self) -> Float[Tensor, " parameters"]:
+        """How many parameters that group has; 0 where the parameter stays fixed."""
+        return self._by_parameter(self._sizes())
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -44,7 +65,22 @@ class ParameterGroups:
     @property
     def num_free(self) -> int:
         """How many parameters move: the dimension of balls and volumes."""
-        return int((self.sizes > 0).sum())
+        moving = zip(self.lengths, self.space.sizes, strict=True)
+        return sum(int((length > 0).sum()) * size // len(length) for length, size in moving)
+
+    def rows(self, vector: Float[Tensor, " parameters"]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield a flat vector's part for each tensor, a row a group, and the groups' lengths; views of both."""
+        for part, length in zip(vector.split_with_sizes(self.space.sizes), self.lengths, strict=True):
+            yield part.view(len(length), -1), length
+
+    def _sizes(self) -> Iterator[Float[Tensor, "_ 1"]]:
+        for length, size in zip(self.lengths, self.space.sizes, strict=True):
+            of_group = self.space.num_parameters if self.normalization == "none" else size // len(length)
+            yield torch.where(length > 0, of_group, 0).to(length)
+
+    def _by_parameter(self, columns: Iterable[Tensor]) -> Tensor:
+        pairs = zip(columns, self.space.sizes, strict=True)
+        return torch.cat([column.expand(-1, size // len(column)).flatten() for column, size in pairs])
 
 
 @dataclass(frozen=True)
@@ -92,6 +128,21 @@ class ParameterSpace:
         """Dimension of the space."""
         return sum(self.sizes)
 
+    @property
+    def is_large(self) -> bool:
+        """Whether only a few copies of the parameters may be held at once."""
+        return self.num_parameters > LARGE
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of flat vectors: the highest of the tensors'."""
+        return reduce(torch.promote_types, self.dtypes)
+
+    @property
+    def sum_dtype(self) -> torch.dtype:
+        """The precision to add vectors up in: double; for large networks single, or their own where it is higher."""
+        return torch.promote_types(self.dtype, torch.float32) if self.is_large else torch.float64
+
     def flat(self, tensors: nn.Module | Mapping[str, Tensor]) -> Float[Tensor, " parameters"]:
         """Return parameters (or gradients, or any tensors of the same names and shapes) as a new flat vector."""
         named = dict(tensors.named_parameters()) if isinstance(tensors, nn.Module) else tensors
@@ -99,11 +150,28 @@ class ParameterSpace:
 
     def named(self, flat: Shaped[Tensor, " parameters"]) -> dict[str, Tensor]:
         """Return the tensors that a flat vector stands for: views of it, in the network's precisions."""
-        parts = flat.split_with_sizes(self.sizes)
         return {
-            name: part.view(shape).to(dtype)
-            for name, part, shape, dtype in zip(self.names, parts, self.shapes, self.dtypes, strict=True)
+            name: view.to(dtype) for (name, view), dtype in zip(self.views(flat).items(), self.dtypes, strict=True)
         }
+
+    def views(self, flat: Shaped[Tensor, " parameters"]) -> dict[str, Tensor]:
+        """Return the parts of a flat vector as the tensors are shaped, in the vector's own precision and memory."""
+        parts = zip(self.names, flat.split_with_sizes(self.sizes), self.shapes, strict=True)
+        return {name: part.view(shape) for name, part, shape in parts}
+
+    def pieces(
+        self, tensors: Mapping[str, Tensor], *flat: Shaped[Tensor, " parameters"]
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Yield matching pieces of tensors by name and of flat vectors, views of a few million numbers each.
+
+        Args:
+            tensors: One for each name of the space, of its shape.
+            *flat: Vectors of the space.
+        """
+        parts = [vector.split_with_sizes(self.sizes) for vector in flat]
+        for name, *own in zip(self.names, *parts, strict=True):
+            whole = [tensors[name].detach().flatten(), *own]
+            yield from zip(*(torch.split(each, NUMBERS_AT_ONCE) for each in whole), strict=True)
 
     def stacked(self, points: Shaped[Tensor, "points parameters"]) -> dict[str, Tensor]:
         """Return the tensors that many flat vectors stand for, with the points as the first dimension."""
@@ -128,25 +196,26 @@ class ParameterSpace:
 
         Source: Li et al. 2018 (arXiv 1712.09913), section 4; fixed biases as in the code of Huang et al. 2019.
         """
-        if normalization == "none":
-            return ParameterGroups(torch.ones_like(flat), torch.full_like(flat, len(flat)), 0, normalization)
-        if normalization not in ("filter", "layer"):
+        if normalization not in ("filter", "layer", "none"):
             raise InvalidInputError(f"normalization must be filter, layer or none, got {normalization!r}.")
-        norms, sizes, num_zero = [], [], 0
+        lengths, num_zero = [], 0
         for part, shape in zip(flat.split_with_sizes(self.sizes), self.shapes, strict=True):
-            if len(shape) < 2:
-                norms.append(torch.zeros_like(part))
-                sizes.append(torch.zeros_like(part))
-                continue
-            rows = part.view(shape[0] if normalization == "filter" else 1, -1)
-            row_norms = rows.norm(dim=1, keepdim=True)
-            num_zero += int((row_norms == 0).sum())
-            norms.append(row_norms.expand_as(rows).flatten())
-            sizes.append(torch.where(row_norms > 0, rows.shape[1], 0).to(part.dtype).expand_as(rows).flatten())
-        groups = ParameterGroups(torch.cat(norms), torch.cat(sizes), num_zero, normalization)
+            if normalization == "none" or len(shape) < 2:
+                lengths.append(part.new_full((1, 1), normalization == "none"))
+            else:
+                rows = part.view(shape[0] if normalization == "filter" else 1, -1)
+                lengths.append(rows.norm(dim=1, keepdim=True))
+                num_zero += int((lengths[-1] == 0).sum())
+        groups = ParameterGroups(self, tuple(lengths), num_zero, normalization)
         if groups.num_free == 0:
             raise InvalidInputError(
                 f"{normalization}-normalized directions move weights of two dimensions or more, but the network has "
                 'none that is not 0. Use normalization="none", which moves every parameter.'
             )
         return groups
+
+
+def squared_norm(values: Tensor) -> float:
+    """Return the sum of all squares, in double precision, a few million numbers at a time."""
+    pieces = torch.split(values.flatten(), NUMBERS_AT_ONCE)
+    return sum((piece.double().square().sum().item() for piece in pieces), start=0.0)

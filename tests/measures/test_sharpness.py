@@ -65,7 +65,9 @@ def test_keskar_finds_more_than_random_search_and_no_more_than_the_slope_allows(
     searched = max(loss_with(trained, lambda name, w: in_box(w, generator)) for _ in range(300))
     quantities = Quantities(trained)
     found = keskar_sharpness(quantities).value * (1 + loss) / 100
-    linear_part = 1e-3 * float(((quantities.parameters.abs() + 1) * quantities.slope.gradient.abs()).sum())
+    linear_part = 1e-3 * float(
+        ((quantities.space.flat(trained.network).abs() + 1) * quantities.slope.gradient.abs()).sum()
+    )
     assert found > searched - loss
     assert found == pytest.approx(linear_part, rel=0.05)  # the box is small
 
@@ -75,12 +77,12 @@ def test_adaptive_sharpness_finds_more_than_random_search_and_than_its_first_ste
     loss = loss_with(trained, lambda name, w: w)
     quantities = Quantities(trained)
     found = adaptive_sharpness(quantities).value
-    num = len(quantities.parameters)
+    num = quantities.space.num_parameters
     for _ in range(300):
         step = torch.randn(num, generator=generator, dtype=torch.float64)
         named = quantities.space.named(0.5 * step / step.norm())
         assert loss_with(trained, lambda name, w, named=named: w + w.abs() * named[name]) - loss < found
-    magnitudes = quantities.parameters.abs()
+    magnitudes = quantities.space.flat(trained.network).abs()
     first = magnitudes * quantities.slope.gradient
     named = quantities.space.named(0.5 * first / first.norm())
     assert loss_with(trained, lambda name, w: w + w.abs() * named[name]) - loss <= found + 1e-12

@@ -1,20 +1,23 @@
 """Products of vectors with the curvature of the training loss."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
+from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from widemargin.errors import InvalidInputError
-from widemargin.parameters import Normalization, ParameterSpace
+from widemargin.gradients import Receive, each_gradient, leaf
+from widemargin.parameters import Normalization, ParameterGroups, ParameterSpace
 from widemargin.trained_model import Batch, TrainedModel, checked_logits
 
-__all__ = ["CurvatureProduct", "Matrix"]
+__all__ = ["CurvatureProduct", "Matrix", "check_finite"]
 
 Matrix: TypeAlias = Literal["hessian", "gauss-newton"]
 """The Hessian, or JᵀH_loss J with J the Jacobian of the logits and H_loss the Hessian of the loss in the logits."""
@@ -28,7 +31,11 @@ KEPT_BYTES = 2**30
 GRAPH_OVER_FORWARD = 3
 """Memory of forward and first backward pass together in units of what the forward pass saves: measured 2 to 3."""
 
-Linear: TypeAlias = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+PARAMETER_BYTES_AT_ONCE = 2**27
+"""Products are made for tensors of parameters together until these reach this: autograd holds parts of each."""
+
+Linear: TypeAlias = Callable[[Sequence[Tensor], Receive], None]
+"""Takes the tensors of a vector and hands each tensor of the product on as it is done."""
 
 
 class CurvatureProduct:
@@ -82,14 +89,14 @@ class CurvatureProduct:
             raise InvalidInputError(f"matrix must be one of {', '.join(LINEAR_MAPS)}, got {matrix!r}.")
         self.trained = trained
         self.space = ParameterSpace.of(trained.network)
-        self.scale = scale
+        self._scale = scale
+        self.groups: ParameterGroups | None = None
         self.num_products = 0
         self.caveats = _caveats(trained.network)
         self._of_batch = LINEAR_MAPS[matrix]
         tensors = {**dict(trained.network.named_parameters()), **(at or {})}
         self._fixed = {name: value for name, value in (at or {}).items() if name not in self.space.names}
-        # Copies that are differentiated in place of the network's own, which may be frozen.
-        self._leaves = {name: tensors[name].detach().clone().requires_grad_() for name in self.space.names}
+        self._leaves = {name: leaf(tensors[name]) for name in self.space.names}  # the network's own may be frozen
         self._kept: list[tuple[Linear, int]] = []
         self._bytes_per_example: float | None = None
 
@@ -117,10 +124,17 @@ class CurvatureProduct:
         product = copy.copy(self)
         product.num_products = 0
         if normalization != "none":
-            groups = self.space.groups(self.space.flat(self._leaves), normalization)
-            product.scale = groups.norms.double()
-            product.caveats += groups.caveats
+            product.groups = self.space.groups(self.space.flat(self._leaves), normalization)
+            product._scale = None
+            product.caveats += product.groups.caveats
         return product
+
+    @property
+    def scale(self) -> Float[Tensor, " parameters"] | None:
+        """The s; ``None`` for ones."""
+        if self._scale is None and self.groups is not None:
+            self._scale = self.groups.norms.double()
+        return self._scale
 
     @property
     def num_parameters(self) -> int:
@@ -156,19 +170,34 @@ class CurvatureProduct:
         products = torch.zeros(rows.shape, dtype=torch.float64, device=rows.device)
         num_examples = 0
         for linear, batch_size in self._linear_maps():
-            for index, vector in enumerate(named):
-                products[index] += torch.cat([part.flatten() for part in linear(vector)])
+            for total, vector in zip(products, named, strict=True):
+                views = list(self.space.views(total).values())
+                linear(vector, lambda index, part, views=views: views[index].add_(part))  # type: ignore[misc]  # bound now
             num_examples += batch_size
         products /= num_examples
         self.num_products += len(rows)
-        if not bool(products.isfinite().all()):
-            raise InvalidInputError(
-                "the loss must have finite second derivatives, got NaN or infinity. Look for roots, norms and "
-                "divisions at 0 in the network and the loss, or measure in float64."
-            )
+        check_finite(float(products.sum()))
         if self.scale is not None:
             products *= self.scale
         return products.reshape(vectors.shape).to(vectors.dtype)
+
+    def each_part(self, vector: Float[Tensor, " parameters"], receive: Receive) -> None:
+        """Hand on the product of H, without any s, with one vector; for networks too large for more copies.
+
+        Args:
+            vector: In parameters.
+            receive: Takes the number of a tensor of parameters, and a part of the product there; the parts of all
+                batches add up to it, times the number of examples.
+        """
+        named = list(self.space.named(vector).values())
+        for linear, _ in self._linear_maps():
+            linear(named, receive)
+        self.num_products += 1
+
+    @cached_property
+    def num_examples(self) -> int:
+        """How many training examples there are."""
+        return sum(len(labels) for _, labels in self.trained.batches("train"))
 
     def _linear_maps(self) -> Iterator[tuple[Linear, int]]:
         """Yield the curvature of each batch's summed loss, and the number of its examples."""
@@ -226,20 +255,36 @@ def _caveats(network: nn.Module) -> tuple[str, ...]:
     )
 
 
+def check_finite(number: float) -> None:
+    """Refuse second derivatives that are NaN or infinite.
+
+    Raises:
+        InvalidInputError: This one is.
+    """
+    if not math.isfinite(number):
+        raise InvalidInputError(
+            "the loss must have finite second derivatives, got NaN or infinity. Look for roots, norms and divisions "
+            "at 0 in the network and the loss, or measure in float64."
+        )
+
+
 def _hessian(logits: Tensor, loss: Callable[[Tensor], Tensor], parameters: Sequence[Tensor]) -> Linear:
-    gradients = _weighted_gradients([loss(logits)], parameters, create_graph=True)
-    return lambda vectors: _weighted_gradients(gradients, parameters, vectors)
+    edges = _gradient_edges([loss(logits)], parameters)
+    return lambda vectors, receive: _backward(edges, parameters, vectors, receive)
 
 
 def _gauss_newton(logits: Tensor, loss: Callable[[Tensor], Tensor], parameters: Sequence[Tensor]) -> Linear:
     weights = torch.zeros_like(logits, requires_grad=True)  # Jᵀw is linear in w: its derivative is J, whatever w
-    pulled_back = _weighted_gradients([logits], parameters, [weights], create_graph=True)
+    pulled_back = _gradient_edges([logits], parameters, [weights])
     outputs = logits.detach().requires_grad_()
-    slopes = _weighted_gradients([loss(outputs)], [outputs], create_graph=True)
+    slopes = _gradient_edges([loss(outputs)], [outputs])
+    edge = get_gradient_edge(logits) if logits.requires_grad else None
 
-    def linear(vectors: Sequence[Tensor]) -> Sequence[Tensor]:
-        changes = _weighted_gradients(pulled_back, [weights], vectors)
-        return _weighted_gradients([logits], parameters, _weighted_gradients(slopes, [outputs], changes))
+    def linear(vectors: Sequence[Tensor], receive: Receive) -> None:
+        changes, products = torch.zeros_like(logits), torch.zeros_like(logits)
+        _backward(pulled_back, [weights], vectors, lambda _, part: changes.add_(part))
+        _backward(slopes, [outputs], [changes], lambda _, part: products.add_(part))
+        _backward([edge], parameters, [products], receive)
 
     return linear
 
@@ -250,24 +295,43 @@ LINEAR_MAPS: Mapping[str, Callable[[Tensor, Callable[[Tensor], Tensor], Sequence
 }
 
 
-def _weighted_gradients(
-    outputs: Sequence[Tensor],
-    inputs: Sequence[Tensor],
-    weights: Sequence[Tensor] | None = None,
-    *,
-    create_graph: bool = False,
-) -> Sequence[Tensor]:
-    """Return the gradients of Σ outputs · weights; zeros where nothing depends on an input."""
-    pairs = zip(outputs, weights or [torch.ones_like(output) for output in outputs], strict=True)
-    dependent = [(output, weight) for output, weight in pairs if output.requires_grad]
-    if not dependent:
-        return [torch.zeros_like(value) for value in inputs]
-    return torch.autograd.grad(
-        [output for output, _ in dependent],
-        inputs,
-        [weight for _, weight in dependent],
-        retain_graph=True,
-        create_graph=create_graph,
-        allow_unused=True,
-        materialize_grads=True,
-    )
+def _gradient_edges(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], weights: Sequence[Tensor] | None = None
+) -> list[GradientEdge | None]:
+    """Return the places in the graph where the gradients are made; ``None`` where they do not depend on any input."""
+    edges: list[GradientEdge | None] = [None] * len(inputs)
+
+    def note(index: int, gradient: Tensor) -> None:
+        edges[index] = get_gradient_edge(gradient) if gradient.requires_grad else None
+
+    if any(output.requires_grad for output in outputs):
+        each_gradient(outputs, inputs, note, weights=weights, create_graph=True)
+    return edges
+
+
+def _backward(
+    edges: Sequence[GradientEdge | None], inputs: Sequence[Tensor], weights: Sequence[Tensor], receive: Receive
+) -> None:
+    """Hand on the gradients of Σ edges · weights in the inputs, a few inputs at a time."""
+    pairs = [(edge, weight) for edge, weight in zip(edges, weights, strict=True) if edge is not None]
+    if not pairs:
+        return
+    for first, some in _together(inputs):
+        each_gradient(
+            [edge for edge, _ in pairs],
+            some,
+            lambda index, part, first=first: receive(first + index, part),  # type: ignore[misc]  # bound now
+            weights=[weight for _, weight in pairs],
+            retain_graph=True,
+        )
+
+
+def _together(inputs: Sequence[Tensor]) -> Iterator[tuple[int, Sequence[Tensor]]]:
+    """Yield the number of a tensor, and it with those behind it whose gradients may be held at once."""
+    first, num_bytes = 0, 0
+    for index, value in enumerate(inputs):
+        num_bytes += value.nbytes
+        if num_bytes > PARAMETER_BYTES_AT_ONCE and index > first:
+            yield first, inputs[first:index]
+            first, num_bytes = index, value.nbytes
+    yield first, inputs[first:]

@@ -115,19 +115,15 @@ def first_crossings(
         loss: Mean loss at the center, below every cutoff.
         precision: Largest ratio, less 1, of the two distances between which a crossing is known to lie.
     """
-
-    def both_ways(indices: Sequence[int]) -> tuple[Tensor, Doubles]:
-        steps, caps = draw(indices)
-        return torch.stack([steps, -steps], dim=1).flatten(0, 1), caps.repeat(2)
-
     order = np.argsort(cutoffs, kind="stable")
     search = _Search(evaluation, loss, np.asarray(cutoffs, dtype=np.float64)[order], precision)
-    start = search.start(*both_ways(range(min(NUM_PILOTS, num_directions))))
-    at_once = max(1, BYTES_AT_ONCE // (6 * evaluation.center.nbytes))  # two rays; steps, steps in use, points
-    parts = [
-        search.along(*both_ways(range(first, min(first + at_once, num_directions))), start)
-        for first in range(0, num_directions, at_once)
-    ]
+    space = evaluation.space
+    bytes_of_one = space.num_parameters * space.dtype.itemsize
+    at_once = max(1, BYTES_AT_ONCE // (3 * bytes_of_one))  # a direction and the points on it both ways
+    start = math.inf
+    for some in _chunks(min(NUM_PILOTS, num_directions), at_once):
+        start = search.start(*draw(some), below=start)
+    parts = [search.along(*draw(some), start) for some in _chunks(num_directions, at_once)]
     radii, is_censored, met_not_finite = (np.concatenate(part) for part in zip(*parts, strict=True))
     back = np.argsort(order)
     return Crossings(radii[:, back], is_censored[:, back], int(met_not_finite.sum()))
@@ -165,17 +161,28 @@ class _Search:
     cutoffs: Float[Doubles, " cutoffs"]
     precision: float
 
-    def losses(self, steps: Tensor, distances: Doubles) -> Doubles:
-        lengths = torch.from_numpy(distances).to(steps)
-        return self.evaluation.at(torch.addcmul(self.evaluation.center, lengths.unsqueeze(1), steps)).losses
+    def losses(
+        self, steps: Float[Tensor, "directions parameters"], rays: Int[NDArray[np.intp], " some"], distances: Doubles
+    ) -> Doubles:
+        """Return the loss on some rays, as many at once as are evaluated at once; ray 2k + 1 goes against step k."""
+        losses = []
+        for start in range(0, len(rays), self.evaluation.points_at_once):
+            some = rays[start : start + self.evaluation.points_at_once]
+            lengths = torch.from_numpy(np.where(some % 2, -1, 1) * distances[start : start + len(some)])
+            points = steps[some // 2].mul_(lengths.to(steps).unsqueeze(1))
+            losses.append(self.evaluation.at(self.evaluation.around(points)).losses)
+        return np.concatenate(losses)
 
-    def start(self, steps: Float[Tensor, "rays parameters"], caps: Float[Doubles, " rays"]) -> float:
-        """Return a distance at which no pilot is above a cutoff, though one is at twice that distance."""
+    def start(
+        self, steps: Float[Tensor, "directions parameters"], caps: Float[Doubles, " directions"], *, below: float
+    ) -> float:
+        """Return a distance, ``below`` at most, at which no pilot is above a cutoff, though one is at twice that."""
 
         def all_below(distance: float) -> bool:
-            return bool((self.losses(steps, np.full(len(steps), distance)) <= self.cutoffs[0]).all())
+            distances = np.full(2 * len(steps), distance)
+            return bool((self.losses(steps, np.arange(2 * len(steps)), distances) <= self.cutoffs[0]).all())
 
-        cap = float(caps.min())
+        cap = min(float(caps.min()), 2 * below)
         distance = cap / 1024
         while not all_below(distance) and distance > NEAREST * cap:
             distance /= 32
@@ -185,10 +192,11 @@ class _Search:
 
     @np.errstate(all="ignore")
     def along(
-        self, steps: Float[Tensor, "rays parameters"], caps: Float[Doubles, " rays"], start: float
+        self, steps: Float[Tensor, "directions parameters"], caps: Float[Doubles, " directions"], start: float
     ) -> tuple[Doubles, NDArray[np.bool_], NDArray[np.bool_]]:
         """Return radii, which of them are censored [rays, cutoffs], and which rays met a loss that is not finite."""
-        distances, losses = np.zeros((len(steps), 1)), np.full((len(steps), 1), self.loss)
+        caps = caps.repeat(2)
+        distances, losses = np.zeros((len(caps), 1)), np.full((len(caps), 1), self.loss)
         while True:
             brackets = self.brackets(distances, losses)
             is_censored = brackets.low >= caps[:, None]
@@ -201,7 +209,7 @@ class _Search:
             smallest = is_open[rays].argmax(axis=1)  # what is learned on its way serves the larger cutoffs
             further = np.minimum(self.next(brackets.of(rays, smallest), start), caps[rays])
             distances = _appended(distances, rays, further, otherwise=math.inf)
-            losses = _appended(losses, rays, self.losses(steps[rays], further), otherwise=math.nan)
+            losses = _appended(losses, rays, self.losses(steps, rays, further), otherwise=math.nan)
         radii = np.where(is_nothing, brackets.high, brackets.between(brackets.share()))
         met_not_finite = (~np.isfinite(losses) & np.isfinite(distances)).any(axis=1)
         return np.where(is_censored, caps[:, None], radii), is_censored, met_not_finite
@@ -235,6 +243,10 @@ class _Search:
         wanted = np.log1p(self.precision) / np.log(bracket.high / bracket.low)  # less than 1 while open
         beside = np.clip(share + np.where(share < 0.5, wanted / 2, -wanted / 2), 0.1, 0.9)
         return bracket.between(np.where(share < wanted, wanted, np.where(share > 1 - wanted, 1 - wanted, beside)))
+
+
+def _chunks(num: int, size: int) -> list[range]:
+    return [range(first, min(first + size, num)) for first in range(0, num, size)]
 
 
 def _appended(table: Doubles, rows: NDArray[np.intp], values: Doubles, *, otherwise: float) -> Doubles:

@@ -51,19 +51,16 @@ class Directions:
 
     def stacked(self, indices: Sequence[int]) -> Float[Tensor, "directions parameters"]:
         """Return the directions with these numbers, one a row."""
-        norms = self.groups.norms
-        drawn = torch.stack([_gaussian(len(norms), self.seed, index) for index in indices]).to(norms)
-        if self.groups.normalization == "none":
-            of_unit_length: Tensor = drawn / drawn.norm(dim=1, keepdim=True)
-            return of_unit_length
-        parts = drawn.split_with_sizes(self.space.sizes, dim=1)
-        lengths = []
-        for part, shape in zip(parts, self.space.shapes, strict=True):
-            num_groups = shape[0] if self.groups.normalization == "filter" and len(shape) >= 2 else 1
-            rows = part.reshape(len(indices), num_groups, -1)
-            lengths.append(rows.norm(dim=2, keepdim=True).expand_as(rows).flatten(1))
-        directions: Tensor = drawn / torch.cat(lengths, dim=1) * norms
-        return directions
+        like = self.groups.lengths[0]
+        drawn = torch.empty(len(indices), self.space.num_parameters, dtype=like.dtype, device=like.device)
+        for direction, index in zip(drawn, indices, strict=True):
+            direction.copy_(_gaussian(len(direction), self.seed, index))
+            if self.groups.normalization == "none":
+                direction.div_(direction.norm())
+                continue
+            for rows, lengths in self.groups.rows(direction):
+                rows.mul_(lengths / rows.norm(dim=1, keepdim=True))
+        return drawn
 
 
 def checked_direction(

@@ -75,7 +75,6 @@ class Evaluation:
 
     Attributes:
         space: The parameters.
-        center: The network's own parameters, flat.
         num_evaluations: Points evaluated so far, each one pass over the data.
         why_one_by_one: Why points are not taken at once, where vectorizing them was tried and failed; else empty.
 
@@ -94,7 +93,6 @@ class Evaluation:
             raise InvalidInputError(f"batch_norm must be kept or re-estimated, got {batch_norm!r}.")
         self.trained = trained
         self.space = ParameterSpace.of(trained.network)
-        self.center = self.space.flat(trained.network)
         self.num_evaluations = 0
         self.why_one_by_one = ""
         self._split = split
@@ -105,6 +103,18 @@ class Evaluation:
         self._buffers: dict[str, Tensor] = {}
         largest = self._look()
         self.points_at_once = 1 if self._fresh_statistics else _points_at_once(self.space.num_parameters, largest)
+
+    @property
+    def center(self) -> Float[Tensor, " parameters"]:
+        """The network's own parameters, as a new flat vector."""
+        return self.space.flat(self.trained.network)
+
+    def around(self, steps: Float[Tensor, "points parameters"]) -> Float[Tensor, "points parameters"]:
+        """Return the points that steps lead to from the network's own parameters; the steps become the points."""
+        named = dict(self.trained.network.named_parameters())
+        for name, part in zip(self.space.names, steps.split_with_sizes(self.space.sizes, dim=1), strict=True):
+            part.add_(named[name].detach().flatten())
+        return steps
 
     def at(self, points: Float[Tensor, "points parameters"]) -> PointValues:
         """Return loss and accuracy at each point, one row of parameters a point."""

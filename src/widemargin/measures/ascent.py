@@ -1,8 +1,9 @@
 """Up the slope of the training loss, within a ball around a network."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias
 
 import torch
@@ -10,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from widemargin.errors import InvalidInputError, MeasureNotApplicableError
-from widemargin.parameters import ParameterSpace
+from widemargin.gradients import each_gradient, leaf
+from widemargin.parameters import ParameterSpace, Unit, squared_norm
 from widemargin.trained_model import TrainedModel, checked_logits
 
 __all__ = ["BallNorm", "Slope", "ascent", "slope"]
@@ -23,7 +25,7 @@ STEP = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Slope:
-    """The mean training loss at a point of parameter space, and its gradient in double precision."""
+    """The mean training loss at a point of parameter space, and its gradient, in double precision unless large."""
 
     loss: float
     gradient: Float[Tensor, " parameters"]
@@ -45,39 +47,41 @@ def slope(trained: TrainedModel, at: Mapping[str, Tensor] | None = None) -> Slop
     """
     space = ParameterSpace.of(trained.network)
     point = dict(trained.network.named_parameters()) if at is None else at
-    leaves = {name: point[name].detach().clone().requires_grad_() for name in space.names}
+    leaves = {name: leaf(point[name]) for name in space.names}
+    gradient = torch.zeros(space.num_parameters, dtype=space.sum_dtype, device=trained.device)
+    views = list(space.views(gradient).values())
     loss, num_examples = 0.0, 0
-    gradient = torch.zeros(space.num_parameters, dtype=torch.float64, device=trained.device)
     for batch, labels in trained.batches("train"):
         with torch.enable_grad():
             logits = checked_logits(trained.logits_at(leaves, batch), labels)
             total = trained.losses(logits, labels).double().sum()
-            parts = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
+        if total.requires_grad:
+            each_gradient([total], list(leaves.values()), lambda index, part: views[index].add_(part))
         loss += total.item()
-        gradient += space.flat(dict(zip(space.names, parts, strict=True)))
         num_examples += len(labels)
-    _check_finite(loss, float(gradient.abs().max()))
-    return Slope(loss / num_examples, gradient / num_examples)
+    _check_finite(loss, float(torch.linalg.vector_norm(gradient, ord=math.inf)))
+    return Slope(loss / num_examples, gradient.div_(num_examples))
 
 
 def ascent(
     trained: TrainedModel,
-    start: Slope,
+    start: Callable[[], Slope],
     *,
-    unit: Float[Tensor, " parameters"],
+    unit: Unit,
     norm: BallNorm,
     radius: float,
     num_steps: int,
 ) -> list[float]:
-    """Return the loss after each step of projected gradient ascent from the network; one pass each, the last a third.
+    """Return the loss at a network and after each step of projected gradient ascent; one pass each, the last a third.
 
     A step from w to w + unit ∘ δ goes along the steepest δ of its norm: the signs of the gradient under ``"max"``,
     the gradient itself under ``"euclidean"``. It is twice the radius long, and what leads out of the ball is brought
-    back: the first step ends at ‖δ‖ = radius. The last loss is taken without a gradient.
+    back: the first step ends at ‖δ‖ = radius. The last loss is taken without a gradient. A point and a gradient are
+    held at once, and nothing else of their size.
 
     Args:
         trained: The network with its training data.
-        start: Loss and gradient at the network.
+        start: Returns loss and gradient at the network.
         unit: What a δ of 1 is in each parameter; those with 0 stay fixed.
         norm: Of δ.
         radius: Largest norm of δ.
@@ -91,39 +95,62 @@ def ascent(
         ...     torch.nn.Linear(1, 2, bias=False).double(), (torch.tensor([[3.0]]), torch.tensor([0])),
         ...     loss=lambda logits, labels: logits[:, 0],
         ... )
-        >>> ones = torch.ones(2, dtype=torch.float64)
         >>> with trained.borrowed():
-        ...     start = slope(trained)
-        >>> (loss,) = ascent(trained, start, unit=ones, norm="max", radius=0.5, num_steps=1)
-        >>> round(loss - start.loss, 6)
+        ...     before, after = ascent(
+        ...         trained, lambda: slope(trained), unit=torch.ones_like, norm="max", radius=0.5, num_steps=1
+        ...     )
+        >>> round(after - before, 6)
         1.5
     """
     space = ParameterSpace.of(trained.network)
-    center = space.flat(trained.network).double()
-    step, here = torch.zeros_like(center), start
-    losses: list[float] = []
-    with trained.borrowed():
+    with trained.borrowed() as network:
+        center = dict(network.named_parameters())
+        here = start()
+        losses = [here.loss]
+        point = space.flat(center).to(space.sum_dtype)
         for num_left in reversed(range(num_steps)):
-            slope_of_step = unit * here.gradient
-            if not bool(slope_of_step.any()):
-                if losses:
+            if not _step_up(partial(_pieces, space, center, point, here.gradient, unit), norm, radius):
+                if num_left < num_steps - 1:
                     break
                 raise MeasureNotApplicableError("the gradient on the sample is 0, and gives no direction of ascent.")
-            if norm == "max":
-                step = (step + STEP * radius * slope_of_step.sign()).clamp(-radius, radius)
-            else:
-                step = step + STEP * radius * slope_of_step / slope_of_step.norm()
-                step *= radius / step.norm()  # which is no less than the radius
-            point = space.named(center + unit * step)
+            del here  # before the next one is made
             try:
                 if num_left:
-                    here = slope(trained, point)
+                    here = slope(trained, space.named(point))
                     losses.append(here.loss)
                 else:
-                    losses.append(_loss(trained, point))
+                    losses.append(_loss(trained, space.named(point)))
             except InvalidInputError as error:
                 raise MeasureNotApplicableError("the loss is not finite all over the neighborhood.") from error
     return losses
+
+
+def _pieces(
+    space: ParameterSpace, center: Mapping[str, Tensor], point: Tensor, gradient: Tensor, unit: Unit
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Yield pieces of the center, the units, the point (views), and the slope: the gradient in those units."""
+    for own, here, part in space.pieces(center, point, gradient):
+        near = own.to(here)
+        units = unit(near)
+        yield near, units, here, units * part
+
+
+def _step_up(pieces: Callable[[], Iterator[tuple[Tensor, ...]]], norm: BallNorm, radius: float) -> bool:
+    """Move the point one step; return whether there is a direction to move in."""
+    length = math.sqrt(sum(squared_norm(slope) for *_, slope in pieces()))
+    if length == 0:
+        return False
+    if norm == "max":
+        for near, units, here, slope in pieces():
+            reach = radius * units
+            here.copy_(near + (here - near + STEP * reach * slope.sign()).clamp(-reach, reach))
+        return True
+    for _, units, here, slope in pieces():
+        here.add_(units * (STEP * radius / length) * slope)
+    moved = math.sqrt(sum(squared_norm(((here - near) / units)[units > 0]) for near, units, here, _ in pieces()))
+    for near, _, here, _ in pieces():
+        here.copy_(near + (here - near) * (radius / moved))  # a factor of 1 at most
+    return True
 
 
 def _loss(trained: TrainedModel, at: Mapping[str, Tensor]) -> float:

@@ -12,6 +12,7 @@ from widemargin.measures.linear_maps import CONVOLUTIONS, LinearMap, where_it_co
 from widemargin.measures.measure import Measure
 from widemargin.measures.norms import DEEP, log_product
 from widemargin.measures.quantities import Quantities
+from widemargin.measures.singular_values import spectral_norm
 from widemargin.results import Estimate
 
 __all__ = ["OPERATOR_MEASURES", "convolution_singular_values", "operator_norm"]
@@ -69,7 +70,7 @@ def operator_norm(linear: LinearMap) -> float:
     """Return the largest singular value of a linear map; of a convolution, as a circular operator on its inputs."""
     module = linear.module
     if not isinstance(module, CONVOLUTIONS) or _covers_its_input(module, linear.input_size):
-        return float(torch.linalg.matrix_norm(linear.weight, ord=2))
+        return spectral_norm(linear.weight)
     sizes = [step * math.ceil(size / step) for size, step in zip(linear.input_size, module.stride, strict=True)]
     norms = []
     for kernel in linear.weight.view_as(module.weight).chunk(module.groups):
@@ -90,7 +91,11 @@ def _padding(module: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> Sequence[int]:
 
 
 def _log_operator_product(quantities: Quantities) -> Estimate:
-    squared = {each.name: operator_norm(each) ** 2 for each in quantities.linear_maps}
+    known = {name: float(values[0]) for name, values in quantities.singular_values.items()}
+    squared = {
+        each.name: (operator_norm(each) if isinstance(each.module, CONVOLUTIONS) else known[each.name]) ** 2
+        for each in quantities.linear_maps
+    }
     return log_product(squared, *where_it_convolves(quantities.trained.network, CAVEAT))
 
 
@@ -106,7 +111,7 @@ OPERATOR_MEASURES: tuple[Measure, ...] = (
         "constant.",
         misleads=DEEP + " The bound is loose: no input is stretched most by all layers at once.",
         reference="Sedghi, Gupta and Long 2019 (arXiv 1805.10408)",
-        uses=("linear_maps",),
+        uses=("linear_maps", "singular_values"),
         is_scale_invariant=True,
     ),
 )

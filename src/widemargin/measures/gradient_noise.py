@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from widemargin.errors import MeasureNotApplicableError
 from widemargin.measures.ascent import slope
 from widemargin.measures.sample import rows
-from widemargin.parameters import ParameterSpace
+from widemargin.parameters import squared_norm
 from widemargin.trained_model import Batch, TrainedModel
 
 __all__ = ["GradientNoise", "gradient_noise"]
@@ -48,18 +49,17 @@ def gradient_noise(trained: TrainedModel) -> GradientNoise:
     """
     if any(isinstance(module, _BatchNorm) and module.running_mean is None for module in trained.network.modules()):
         raise MeasureNotApplicableError("a BatchNorm without running statistics leaves examples no own gradient.")
-    num_parameters = ParameterSpace.of(trained.network).num_parameters
-    total = torch.zeros(num_parameters, dtype=torch.float64, device=trained.device)
+    total: Tensor | None = None
     squares, num_examples = 0.0, 0
     with trained.borrowed():
         for one in _examples(trained):
             gradient = slope(replace(trained, train_data=[one])).gradient
-            total += gradient
-            squares += float(gradient @ gradient)
+            squares += squared_norm(gradient)
+            total = gradient if total is None else total.add_(gradient)
             num_examples += 1
-    if num_examples < 2:
+    if total is None or num_examples < 2:
         raise MeasureNotApplicableError("the gradients of two examples or more are needed, and there is one.")
-    squared_mean = float(total @ total) / num_examples**2
+    squared_mean = squared_norm(total) / num_examples**2
     return GradientNoise(max(0.0, squares - num_examples * squared_mean) / (num_examples - 1), squared_mean)
 
 

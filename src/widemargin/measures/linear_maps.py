@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from widemargin.errors import InvalidInputError, MeasureNotApplicableError
 from widemargin.trained_model import TrainedModel
 
-__all__ = ["CONVOLUTIONS", "RESHAPED", "LinearMap", "linear_maps", "where_it_convolves"]
+__all__ = ["CONVOLUTIONS", "RESHAPED", "LinearMap", "initial_value", "linear_maps", "where_it_convolves"]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 LINEAR = (nn.Linear, *CONVOLUTIONS)
@@ -21,21 +22,40 @@ RESHAPED = "Convolutions count by their reshaped kernels, whose norm is not that
 
 @dataclass(frozen=True, eq=False)
 class LinearMap:
-    """One linear map of a network in double precision, a BatchNorm right behind it folded in.
+    """One linear map of a network, a BatchNorm right behind it folded in; its matrices are made when asked for.
 
     Attributes:
         name: Dotted name of the layer.
-        weight: Its matrix; the reshaped kernel of a convolution.
-        reference: The same before training; 0 where that is not known.
         module: The layer; a BatchNorm that follows no linear layer is a diagonal map of its own.
         input_size: Height, width, … of what a convolution takes; empty for others.
+        scale: What the BatchNorm multiplies each output by, where there is one.
+        initial: The layer's weight before training, where that is known.
     """
 
     name: str
-    weight: Float[Tensor, "outputs inputs"]
-    reference: Float[Tensor, "outputs inputs"]
     module: nn.Module
     input_size: tuple[int, ...]
+    scale: Float[Tensor, " outputs"] | None = None
+    initial: Tensor | None = None
+
+    @property
+    def weight(self) -> Float[Tensor, "outputs inputs"]:
+        """Its matrix, in the network's precision; the reshaped kernel of a convolution."""
+        if isinstance(self.module, NORMS):
+            return torch.diag(_scale(self.module))
+        return self._scaled(cast(Tensor, self.module.weight).detach())
+
+    @property
+    def reference(self) -> Float[Tensor, "outputs inputs"]:
+        """The same before training; 0 where that is not known."""
+        if self.initial is None:
+            weight = self.weight
+            return weight.new_zeros(()).expand_as(weight)
+        return self._scaled(self.initial)
+
+    def _scaled(self, weight: Tensor) -> Tensor:
+        matrix = weight.flatten(1)
+        return matrix if self.scale is None else self.scale.unsqueeze(1) * matrix
 
 
 def linear_maps(trained: TrainedModel) -> list[LinearMap]:
@@ -81,20 +101,29 @@ def linear_maps(trained: TrainedModel) -> list[LinearMap]:
         maps = []
         for name, module in order:
             if isinstance(module, LINEAR):
-                weight, reference = (
-                    part.flatten(1)
-                    for part in (module.weight, _reference(trained.initial_parameters, name, module.weight))
-                )
-                if name in scales:
-                    scale = _scale(modules[scales[name]]).unsqueeze(1)
-                    weight, reference = scale * weight, scale * reference
+                scale = _scale(modules[scales[name]]) if name in scales else None
+                initial, weight = trained.initial_parameters, f"{name}.weight".lstrip(".")
+                before = None if initial is None else initial_value(initial, weight, module.weight)
+                maps.append(LinearMap(name, module, sizes[name], scale, before))
             elif name not in behind:
-                weight = torch.diag(_scale(module))
-                reference = torch.zeros_like(weight)
-            else:
-                continue
-            maps.append(LinearMap(name, weight.double(), reference.double(), module, sizes[name]))
+                _scale(module)  # refuses those without running statistics
+                maps.append(LinearMap(name, module, sizes[name]))
     return maps
+
+
+def initial_value(initial: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
+    """Return what a parameter was before training, in the precision and on the device of the trained one.
+
+    Raises:
+        InvalidInputError: The initial parameters are not those of this network.
+    """
+    if name not in initial or initial[name].shape != like.shape:
+        got = f"shape {list(initial[name].shape)}" if name in initial else "no such entry"
+        raise InvalidInputError(
+            f"initial_parameters must hold {name} of shape {list(like.shape)}, got {got}. Hand over a copy of this "
+            "very network's state_dict() from before training."
+        )
+    return initial[name].to(like)
 
 
 def where_it_convolves(network: nn.Module, caveat: str) -> tuple[str, ...]:
@@ -108,19 +137,6 @@ def _scale(norm: nn.Module) -> Tensor:
         raise MeasureNotApplicableError("a BatchNorm without running statistics is no fixed linear map.")
     inverse = torch.rsqrt(norm.running_var + norm.eps)
     return inverse if norm.weight is None else norm.weight.detach() * inverse
-
-
-def _reference(initial: Mapping[str, Tensor] | None, layer: str, like: Tensor) -> Tensor:
-    name = f"{layer}.weight".lstrip(".")
-    if initial is None:
-        return torch.zeros_like(like)
-    if name not in initial or initial[name].shape != like.shape:
-        got = f"shape {list(initial[name].shape)}" if name in initial else "no such entry"
-        raise InvalidInputError(
-            f"initial_parameters must hold {name} of shape {list(like.shape)}, got {got}. Hand over a copy of this "
-            "very network's state_dict() from before training."
-        )
-    return initial[name].to(like)
 
 
 def _refuse_other_weights(network: nn.Module, linear: set[nn.Module]) -> None:

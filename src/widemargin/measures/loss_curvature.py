@@ -2,8 +2,7 @@
 
 import torch
 
-from widemargin.curvature.trace import trace_beyond
-from widemargin.measures.dominant_curvature import DominantCurvature
+from widemargin.measures.dominant_curvature import NUM_PROBES, DominantCurvature
 from widemargin.measures.measure import Measure
 from widemargin.measures.quantities import Cost, Quantities
 from widemargin.results import Estimate
@@ -17,8 +16,6 @@ __all__ = [
     "top_hessian_eigenvalue",
 ]
 
-NUM_PROBES = 3
-
 
 def top_hessian_eigenvalue(quantities: Quantities) -> Estimate:
     """Return the largest eigenvalue of the Hessian of the mean loss on the sample [loss / squared unit].
@@ -30,7 +27,7 @@ def top_hessian_eigenvalue(quantities: Quantities) -> Estimate:
 
     Source: Keskar et al. 2017 (arXiv 1609.04836), where sharpness stands for it.
     """
-    return _top_eigenvalue(quantities.dominant_curvature)
+    return quantities.dominant_curvature.largest
 
 
 def filter_normalized_top_hessian_eigenvalue(quantities: Quantities) -> Estimate:
@@ -42,14 +39,15 @@ def filter_normalized_top_hessian_eigenvalue(quantities: Quantities) -> Estimate
 
     Source: Huang et al. 2019 (arXiv 1906.03291); filters as in Li et al. 2018 (arXiv 1712.09913), section 4.
     """
-    return _top_eigenvalue(quantities.normalized_dominant_curvature)
+    return quantities.normalized_dominant_curvature.largest
 
 
 def hessian_trace(quantities: Quantities) -> Estimate:
     """Return the trace of the Hessian of the mean loss on the sample [loss / squared unit].
 
     Exact in the space in which :func:`top_hessian_eigenvalue` is found, and from three random probes outside of it;
-    the error, that of the probes, is a rough one.
+    the error, that of the probes, is a rough one. In a network of more than 2²³ parameters that space is not kept,
+    and nine probes measure all of it.
 
     Raises:
         InvalidInputError: The loss has no finite second derivative.
@@ -103,13 +101,9 @@ def fisher_rao_norm(quantities: Quantities) -> Estimate:
     return Estimate(depth**2 * float((products**2).mean()), caveats=caveats)
 
 
-def _top_eigenvalue(found: DominantCurvature) -> Estimate:
-    return Estimate(float(found.largest.values[0]), caveats=found.largest.caveats)
-
-
 def _trace(found: DominantCurvature) -> Estimate:
-    with found.krylov.product.trained.borrowed(), torch.no_grad():
-        return trace_beyond(found.krylov, num_probes=NUM_PROBES)
+    with found.product.trained.borrowed(), torch.no_grad():
+        return found.estimate_trace()
 
 
 HIGH_LOSS = "Where a network fits every example, cross-entropy has hardly any curvature, however it generalizes."

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from widemargin.errors import MeasureNotApplicableError
 from widemargin.landscape.evaluation import Evaluation
+from widemargin.parameters import Unit
 from widemargin.trained_model import TrainedModel
 
 __all__ = ["NoiseTolerance", "noise_tolerance"]
@@ -46,7 +47,7 @@ class NoiseTolerance:
     relative_error: float
 
 
-def noise_tolerance(trained: TrainedModel, *, unit: Float[Tensor, " parameters"], seed: int) -> NoiseTolerance:
+def noise_tolerance(trained: TrainedModel, *, unit: Unit, seed: int) -> NoiseTolerance:
     """Return the standard deviation σ of Gaussian noise σ ∘ unit that costs 0.1 of the training accuracy on average.
 
     Two draws of noise bisect log σ from 1e-6 to 100. From their crossing all 10, the same at every σ, step up or down
@@ -68,7 +69,7 @@ def noise_tolerance(trained: TrainedModel, *, unit: Float[Tensor, " parameters"]
         >>> net = torch.nn.Linear(100, 1, bias=False)
         >>> _ = torch.nn.init.ones_(net.weight)
         >>> trained = TrainedModel(net, (torch.eye(100), torch.ones(100).long()))
-        >>> round(noise_tolerance(trained, unit=torch.ones(100), seed=0).deviation, 1)  # the normal quantile: 0.78
+        >>> round(noise_tolerance(trained, unit=torch.ones_like, seed=0).deviation, 1)  # the normal quantile: 0.78
         0.8
     """
     with trained.borrowed():
@@ -78,7 +79,7 @@ def noise_tolerance(trained: TrainedModel, *, unit: Float[Tensor, " parameters"]
             raise MeasureNotApplicableError(f"accuracy on the sample is {accuracy:.3g} and cannot fall by {FALL}.")
 
         def falls(num_draws: int) -> Callable[[float], Doubles]:
-            return lambda log: accuracy - _accuracies(evaluation, math.exp(log) * unit, num_draws, seed)
+            return lambda log: accuracy - _accuracies(evaluation, unit, math.exp(log), num_draws, seed)
 
         scouts = _bracket(falls(NUM_SCOUTS), start=math.log(LOWEST * HIGHEST) / 2, step=math.inf, width=FAR)
         found = _bracket(falls(NUM_DRAWS), start=scouts.crossing, step=0.9 * NEAR, width=NEAR)
@@ -131,14 +132,23 @@ def _bracket(falls: Callable[[float], Doubles], *, start: float, step: float, wi
 
 
 def _accuracies(
-    evaluation: Evaluation, deviations: Float[Tensor, " parameters"], num_draws: int, seed: int
+    evaluation: Evaluation, unit: Unit, deviation: float, num_draws: int, seed: int
 ) -> Float[Doubles, " {num_draws}"]:
     """Return the accuracy under each draw; they are made anew, as many at once as are evaluated at once."""
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for start in range(0, num_draws, evaluation.points_at_once):
         num = min(evaluation.points_at_once, num_draws - start)
-        noise = torch.stack([torch.randn(len(deviations), generator=generator) for _ in range(num)]).to(deviations)
-        points = (evaluation.center + noise * deviations).to(evaluation.center)
-        parts.append(evaluation.at(points).accuracies)
+        noisy = (_noisy(evaluation, unit, deviation, generator) for _ in range(num))
+        parts.append(evaluation.at(torch.stack(list(noisy))).accuracies)
     return np.concatenate(parts)
+
+
+def _noisy(
+    evaluation: Evaluation, unit: Unit, deviation: float, generator: torch.Generator
+) -> Float[Tensor, " parameters"]:
+    trained, space = evaluation.trained, evaluation.space
+    point = torch.randn(space.num_parameters, generator=generator).to(trained.device, space.dtype)
+    for own, piece in space.pieces(dict(trained.network.named_parameters()), point):
+        piece.mul_(deviation * unit(own)).add_(own)
+    return point

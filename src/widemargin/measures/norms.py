@@ -1,16 +1,18 @@
 """Sizes of a network and of its weights: counts, norms, distances from initialization, their products and sums."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
-import torch
+from torch import Tensor
 
 from widemargin.errors import MeasureNotApplicableError
 from widemargin.measures.linear_maps import RESHAPED, where_it_convolves
 from widemargin.measures.measure import Measure
 from widemargin.measures.quantities import Quantities
+from widemargin.measures.singular_values import spectral_norm
+from widemargin.parameters import squared_norm
 from widemargin.results import Estimate
 
 __all__ = ["NORM_MEASURES", "log_product", "margin_quantile", "over_margin"]
@@ -47,8 +49,20 @@ def _reshaped(quantities: Quantities) -> tuple[str, ...]:
     return where_it_convolves(quantities.trained.network, RESHAPED)
 
 
+def _kernels(quantities: Quantities) -> dict[str, Tensor]:
+    """Return every parameter of two dimensions or more as a matrix."""
+    return {name: value.flatten(1) for name, value in quantities.parameters.items() if value.ndim >= 2}
+
+
+def _changes(quantities: Quantities) -> Iterator[tuple[str, Tensor]]:
+    """Yield what training added to each of them, in double precision."""
+    initial = quantities.initial_parameters
+    for name, kernel in _kernels(quantities).items():
+        yield name, kernel.double() - initial[name].flatten(1)
+
+
 def _squared_frobenius(quantities: Quantities) -> dict[str, float]:
-    return {each.name: float(each.weight.square().sum()) for each in quantities.linear_maps}
+    return {each.name: squared_norm(each.weight) for each in quantities.linear_maps}
 
 
 def _squared_spectral(quantities: Quantities) -> dict[str, float]:
@@ -56,16 +70,15 @@ def _squared_spectral(quantities: Quantities) -> dict[str, float]:
 
 
 def _parameter_norm(quantities: Quantities) -> Estimate:
-    return _sum({name: float(kernel.square().sum()) for name, kernel in quantities.kernels.items()})
+    return _sum({name: squared_norm(kernel) for name, kernel in _kernels(quantities).items()})
 
 
 def _distance_from_initialization(quantities: Quantities) -> Estimate:
-    return _sum({name: float(change.square().sum()) for name, change in quantities.kernel_changes.items()})
+    return _sum({name: squared_norm(change) for name, change in _changes(quantities)})
 
 
 def _spectral_distance_from_initialization(quantities: Quantities) -> Estimate:
-    changes = quantities.kernel_changes.items()
-    squared = {name: float(torch.linalg.matrix_norm(change, ord=2) ** 2) for name, change in changes}
+    squared = {name: spectral_norm(change) ** 2 for name, change in _changes(quantities)}
     return _sum(squared, _reshaped(quantities))
 
 
@@ -142,7 +155,7 @@ def _log_spectral_bound(quantities: Quantities, numerators: Mapping[str, float])
 
 def _log_spectral_initialization_bound(quantities: Quantities) -> Estimate:
     _ = quantities.initial_parameters  # linear maps take 0 where these are not known
-    moved = {each.name: float((each.weight - each.reference).square().sum()) for each in quantities.linear_maps}
+    moved = {each.name: squared_norm(each.weight - each.reference) for each in quantities.linear_maps}
     return _log_spectral_bound(quantities, moved)
 
 
@@ -186,7 +199,7 @@ NORM_MEASURES: tuple[Measure, ...] = (
         idea="The squared size of all weights. Small weights make smooth functions, all else equal.",
         misleads=LARGE_WEIGHTS,
         reference=FANTASTIC,
-        uses=("kernels",),
+        uses=("parameters",),
     ),
     Measure(
         name="distance_from_initialization",
@@ -199,7 +212,7 @@ NORM_MEASURES: tuple[Measure, ...] = (
         misleads="Longer training and larger learning rates move further whether or not the gap grows. "
         + LARGE_WEIGHTS,
         reference="Nagarajan and Kolter 2019 (arXiv 1901.01672), section 4; " + FANTASTIC,
-        uses=("kernel_changes",),
+        uses=("parameters", "initial_parameters"),
         needs=("initial parameters",),
     ),
     Measure(
@@ -212,7 +225,7 @@ NORM_MEASURES: tuple[Measure, ...] = (
         idea="How far training moved each layer along the direction it changed most. A few may carry all learning.",
         misleads=LARGE_WEIGHTS,
         reference=FANTASTIC,
-        uses=("kernel_changes",),
+        uses=("parameters", "initial_parameters"),
         needs=("initial parameters",),
     ),
     Measure(

@@ -1,15 +1,14 @@
 """PAC-Bayes bounds, made from the noise that a network bears."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from widemargin.measures.measure import Measure
 from widemargin.measures.noise_tolerance import NoiseTolerance
 from widemargin.measures.quantities import Quantities
+from widemargin.parameters import squared_norm
 from widemargin.results import Estimate
 
 __all__ = [
@@ -36,7 +35,7 @@ def pac_bayes_from_initialization(quantities: Quantities) -> Estimate:
 
     Source: Jiang et al. 2019 (arXiv 1912.02178), appendix, equation 48.
     """
-    return _bound(quantities, _distances(quantities))
+    return _bound(quantities, sum(squared_norm(each) for each in _distances(quantities)))
 
 
 def pac_bayes_from_origin(quantities: Quantities) -> Estimate:
@@ -47,7 +46,7 @@ def pac_bayes_from_origin(quantities: Quantities) -> Estimate:
 
     Source: Jiang et al. 2019 (arXiv 1912.02178), appendix, equation 49.
     """
-    return _bound(quantities, quantities.parameters.double())
+    return _bound(quantities, _squared_length(quantities))
 
 
 def pac_bayes_flatness(quantities: Quantities) -> Estimate:
@@ -81,8 +80,7 @@ def magnitude_pac_bayes_from_initialization(quantities: Quantities) -> Estimate:
 
     Source: Jiang et al. 2019 (arXiv 1912.02178), appendix, equation 56.
     """
-    distances = _distances(quantities)
-    return _magnitude_bound(quantities, distances, float(distances @ distances))
+    return _magnitude_bound(quantities, sum(squared_norm(each) for each in _distances(quantities)))
 
 
 def magnitude_pac_bayes_from_origin(quantities: Quantities) -> Estimate:
@@ -96,8 +94,7 @@ def magnitude_pac_bayes_from_origin(quantities: Quantities) -> Estimate:
 
     Source: Jiang et al. 2019 (arXiv 1912.02178), appendix, equation 57.
     """
-    parameters = quantities.parameters.double()
-    return _magnitude_bound(quantities, _distances(quantities), float(parameters @ parameters))
+    return _magnitude_bound(quantities, _squared_length(quantities))
 
 
 def magnitude_pac_bayes_flatness(quantities: Quantities) -> Estimate:
@@ -111,25 +108,32 @@ def magnitude_pac_bayes_flatness(quantities: Quantities) -> Estimate:
     return _with_error_of(quantities.relative_noise_tolerance, lambda sigma: sigma**-2)
 
 
-def _distances(quantities: Quantities) -> Float[Tensor, " parameters"]:
-    return quantities.parameters.double() - quantities.initial_parameters.double()
+def _distances(quantities: Quantities) -> Iterator[Tensor]:
+    """Yield how far each parameter moved, tensor by tensor, in double precision."""
+    initial = quantities.initial_parameters
+    for name, value in quantities.parameters.items():
+        yield value.double() - initial[name]
 
 
-def _bound(quantities: Quantities, distances: Float[Tensor, " parameters"]) -> Estimate:
-    squared = float(distances @ distances)
+def _squared_length(quantities: Quantities) -> float:
+    """Return the squared distance from 0."""
+    return sum(map(squared_norm, quantities.parameters.values()))
+
+
+def _bound(quantities: Quantities, squared_distance: float) -> Estimate:
     return _with_error_of(
         quantities.noise_tolerance,
-        lambda sigma: squared / (4 * sigma**2) + math.log(quantities.num_examples / sigma) + 10,
+        lambda sigma: squared_distance / (4 * sigma**2) + math.log(quantities.num_examples / sigma) + 10,
     )
 
 
-def _magnitude_bound(
-    quantities: Quantities, distances: Float[Tensor, " parameters"], squared_norm: float
-) -> Estimate:
+def _magnitude_bound(quantities: Quantities, squared_norm: float) -> Estimate:
     def bound(sigma: float) -> float:
-        prior = EPSILON**2 + (sigma**2 + 1) * squared_norm / len(distances)
-        posterior = EPSILON**2 + (sigma * distances) ** 2
-        divergence = float((math.log(prior) - torch.log(posterior)).sum()) / 4
+        prior = EPSILON**2 + (sigma**2 + 1) * squared_norm / quantities.space.num_parameters
+        divergence = 0.0
+        for distances in _distances(quantities):
+            posterior = distances.mul_(sigma).square_().add_(EPSILON**2)
+            divergence += float((math.log(prior) - posterior.log_()).sum()) / 4
         return divergence + math.log(quantities.num_examples / sigma) + 10
 
     return _with_error_of(quantities.relative_noise_tolerance, bound)
@@ -200,7 +204,7 @@ PAC_BAYES_MEASURES: tuple[Measure, ...] = (
         "distance from initialization is spread, in units of the relative noise σ that accuracy bears.",
         misleads=NEEDS_A_FALL + "σ is measured with noise in proportion to parameters, not to their distances.",
         reference=PAPER + "56",
-        uses=("parameters", "initial_parameters", "relative_noise_tolerance"),
+        uses=("space", "parameters", "initial_parameters", "relative_noise_tolerance"),
         needs=("initial parameters",),
     ),
     Measure(
@@ -214,7 +218,7 @@ PAC_BAYES_MEASURES: tuple[Measure, ...] = (
         "grows with the norm of the parameters and falls with the relative noise σ that accuracy bears.",
         misleads=NEEDS_A_FALL + "σ is measured with noise in proportion to parameters, not to their distances.",
         reference=PAPER + "57",
-        uses=("parameters", "initial_parameters", "relative_noise_tolerance"),
+        uses=("space", "parameters", "initial_parameters", "relative_noise_tolerance"),
         needs=("initial parameters",),
     ),
     Measure(

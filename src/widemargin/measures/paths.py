@@ -40,7 +40,7 @@ def squared_path_norm(trained: TrainedModel) -> float:
 
 def _squared(network: nn.Module) -> dict[str, Tensor]:
     """Return parameters and buffers of the network whose weights, and BatchNorms' factors, are squared."""
-    tensors = {name: value.double().square() for name, value in network.named_parameters()}
+    tensors = {name: value.to(torch.float64, copy=True).square_() for name, value in network.named_parameters()}
     tensors |= {name: value.double() for name, value in network.named_buffers() if value.is_floating_point()}
     for path, module in network.named_modules():
         if not isinstance(module, NORMS):

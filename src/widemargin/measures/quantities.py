@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -20,12 +20,13 @@ from widemargin.measures.class_separation import ClassSpreads, class_spreads
 from widemargin.measures.dominant_curvature import DominantCurvature, dominant_curvature
 from widemargin.measures.features import Features, sampled_features
 from widemargin.measures.gradient_noise import GradientNoise, gradient_noise
-from widemargin.measures.linear_maps import LinearMap, linear_maps
+from widemargin.measures.linear_maps import LinearMap, initial_value, linear_maps
 from widemargin.measures.mixup import mixed_within_classes
 from widemargin.measures.noise_tolerance import NoiseTolerance, noise_tolerance
 from widemargin.measures.sample import sampled
+from widemargin.measures.singular_values import singular_values
 from widemargin.measures.spectral_margin import input_frobenius_norm, spectral_complexity
-from widemargin.parameters import ParameterGroups, ParameterSpace
+from widemargin.parameters import LARGE, ParameterSpace
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel, checked_logits
 
@@ -70,8 +71,10 @@ class Outputs:
 class Quantity(Generic[T]):
     """A quantity of :class:`Quantities`: computed when first asked for, then remembered, failures too."""
 
-    def __init__(self, function: Callable[["Quantities"], T], cost: Cost, uses: Sequence[str]) -> None:
-        self.function, self.cost, self.uses = function, cost, tuple(uses)
+    def __init__(
+        self, function: Callable[["Quantities"], T], cost: Cost, uses: Sequence[str], is_kept: Callable[[Any], bool]
+    ) -> None:
+        self.function, self.cost, self.uses, self.is_kept = function, cost, tuple(uses), is_kept
         self.__doc__ = function.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -86,7 +89,11 @@ class Quantity(Generic[T]):
 
 
 def quantity(
-    *, train: float = 0.0, sample: float = 0.0, uses: Sequence[str] = ()
+    *,
+    train: float = 0.0,
+    sample: float = 0.0,
+    uses: Sequence[str] = (),
+    is_kept: Callable[[Any], bool] = lambda value: True,
 ) -> Callable[[Callable[["Quantities"], T]], Quantity[T]]:
     """Make a method of :class:`Quantities` a quantity.
 
@@ -94,8 +101,9 @@ def quantity(
         train: Passes over the training data that it takes, without those of what it uses.
         sample: Passes over the sample.
         uses: The quantities that it is computed from.
+        is_kept: Whether a value is remembered, and not computed anew when it is asked for again.
     """
-    return lambda function: Quantity(function, Cost(train, sample), uses)
+    return lambda function: Quantity(function, Cost(train, sample), uses, is_kept)
 
 
 class Quantities:
@@ -154,6 +162,8 @@ class Quantities:
         value = self._values[quantity.name]
         if isinstance(value, Exception):
             raise value
+        if not quantity.is_kept(value):
+            del self._values[quantity.name]
         return value
 
     def is_known(self, name: str) -> bool:
@@ -195,43 +205,26 @@ class Quantities:
     @quantity(uses=["linear_maps"])
     def singular_values(self) -> Mapping[str, Float[Tensor, " rank"]]:
         """Singular values of each linear map, descending."""
-        return {each.name: torch.linalg.svdvals(each.weight) for each in self.linear_maps}
-
-    @quantity()
-    def kernels(self) -> Mapping[str, Float[Tensor, "outputs inputs"]]:
-        """Every parameter of two dimensions or more as a matrix."""
-        named = self.trained.network.named_parameters()
-        return {name: value.detach().double().flatten(1) for name, value in named if value.ndim >= 2}
-
-    @quantity(uses=["initial_parameters", "kernels", "space"])
-    def kernel_changes(self) -> Mapping[str, Float[Tensor, "outputs inputs"]]:
-        """What training added to each of them."""
-        initial = self.space.named(self.initial_parameters)
-        return {name: value - initial[name].double().flatten(1) for name, value in self.kernels.items()}
+        return {each.name: singular_values(each.weight) for each in self.linear_maps}
 
     @quantity()
     def space(self) -> ParameterSpace:
         """The parameters as one vector."""
         return ParameterSpace.of(self.trained.network)
 
-    @quantity(uses=["space"])
-    def parameters(self) -> Float[Tensor, " parameters"]:
+    @quantity()
+    def parameters(self) -> Mapping[str, Tensor]:
         """The trained parameters."""
-        return self.space.flat(self.trained.network)
+        named = self.trained.network.named_parameters()
+        return {name: value.detach() for name, value in named if value.is_floating_point()}
 
-    @quantity(uses=["space"])
-    def initial_parameters(self) -> Float[Tensor, " parameters"]:
+    @quantity(uses=["parameters"])
+    def initial_parameters(self) -> Mapping[str, Tensor]:
         """The parameters before training."""
         initial = self.trained.initial_parameters
         if initial is None:
             raise MeasureNotApplicableError("the initial parameters are needed, and are not known.")
-        missing = [name for name in self.space.names if name not in initial]
-        if missing:
-            raise InvalidInputError(
-                f"initial_parameters must hold every parameter, but {', '.join(missing)} is missing. Hand over "
-                "a copy of this very network's state_dict() from before training."
-            )
-        return self.space.flat({name: initial[name].to(self.trained.device) for name in self.space.names})
+        return {name: initial_value(initial, name, value) for name, value in self.parameters.items()}
 
     @quantity()
     def history(self) -> Sequence[Mapping[str, float | None]]:
@@ -245,10 +238,11 @@ class Quantities:
         """The network with a sample of its training data."""
         return sampled(self.trained, self.num_sampled, num_examples=self.num_examples, seed=self.seed)
 
-    @quantity(uses=["linear_maps"])
+    @quantity(uses=["linear_maps", "singular_values"])
     def spectral_complexity(self) -> Estimate:
         """Logarithm of the spectral complexity."""
-        return spectral_complexity(self.trained, self.linear_maps)
+        norms = {name: float(values[0]) for name, values in self.singular_values.items()}
+        return spectral_complexity(self.trained, self.linear_maps, norms)
 
     @quantity()
     def input_norm(self) -> float:
@@ -270,16 +264,16 @@ class Quantities:
         """Margins of means of two sampled examples of one class."""
         return margin_distribution(mixed_within_classes(self.sample, seed=self.seed))
 
-    @quantity(uses=["space", "parameters"])
-    def filters(self) -> ParameterGroups:
-        """The filter that each parameter belongs to."""
-        if not bool(((self.parameters != 0) & self.space.kernels().to(self.parameters.device)).any()):
+    @quantity(uses=["parameters"])
+    def has_filters(self) -> Literal[True]:
+        """That there is a filter to measure steps by."""
+        if not any(bool(value.any()) for value in self.parameters.values() if value.ndim >= 2):
             raise MeasureNotApplicableError(
                 "the network has no filter, a weight of two dimensions or more, beside 0."
             )
-        return self.space.groups(self.parameters, "filter")
+        return True
 
-    @quantity(sample=1, uses=["sample"])
+    @quantity(sample=1, uses=["sample"], is_kept=lambda slope: len(slope.gradient) <= LARGE)
     def slope(self) -> Slope:
         """Loss and gradient on the sample."""
         with self.sample.borrowed():
@@ -295,29 +289,29 @@ class Quantities:
         """Largest eigenvalue of the Hessian."""
         return dominant_curvature(self.hessian, seed=self.seed)
 
-    @quantity(sample=24, uses=["hessian", "filters"])
+    @quantity(sample=24, uses=["hessian", "has_filters"])
     def normalized_dominant_curvature(self) -> DominantCurvature:
         """The same where the unit of each weight is the norm of its filter, and biases stay fixed."""
-        _ = self.filters  # raises where there are none
+        _ = self.has_filters  # raises where there are none
         return dominant_curvature(self.hessian.in_units("filter"), seed=self.seed)
 
-    @quantity(sample=11, uses=["sample", "parameters"])
+    @quantity(sample=11, uses=["sample"])
     def noise_tolerance(self) -> NoiseTolerance:
         """Standard deviation of noise, equal for all parameters, that costs 0.1 of the accuracy."""
-        return noise_tolerance(self.sample, unit=torch.ones_like(self.parameters), seed=self.seed)
+        return noise_tolerance(self.sample, unit=torch.ones_like, seed=self.seed)
 
-    @quantity(sample=11, uses=["sample", "parameters"])
+    @quantity(sample=11, uses=["sample"])
     def relative_noise_tolerance(self) -> NoiseTolerance:
         """The same in units of each parameter's own magnitude."""
-        return noise_tolerance(self.sample, unit=self.parameters.abs(), seed=self.seed)
+        return noise_tolerance(self.sample, unit=torch.abs, seed=self.seed)
 
     @quantity(sample=5, uses=["sample"])
     def gradient_noise(self) -> GradientNoise:
         """Mean and spread of the gradients of single examples of the sample."""
         return gradient_noise(self.sample)
 
-    @quantity(sample=30, uses=["sample", "slope", "filters"])
+    @quantity(sample=30, uses=["sample", "slope", "has_filters"])
     def basin_radii(self) -> BasinRadii:
         """How far the loss on the sample stays low along random directions."""
-        _ = self.filters  # no basin in their units without them
+        _ = self.has_filters  # no basin in their units without them
         return radii_of_basin(self.sample, loss=self.slope.loss, seed=self.seed)

@@ -1,12 +1,11 @@
 """Sharpness: how far the training loss rises close to a network."""
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from widemargin.measures.ascent import BallNorm, ascent
 from widemargin.measures.measure import Measure
 from widemargin.measures.quantities import FORWARD, Cost, Quantities
+from widemargin.parameters import Unit
 from widemargin.results import Estimate
 
 __all__ = ["SHARPNESS_MEASURES", "adaptive_sharpness", "keskar_sharpness", "sam_sharpness"]
@@ -26,9 +25,8 @@ def keskar_sharpness(quantities: Quantities) -> Estimate:
 
     Source: Keskar et al. 2017 (arXiv 1609.04836), section 2.2; there by L-BFGS-B.
     """
-    unit = quantities.parameters.double().abs() + 1
-    rise = _rise(quantities, unit, "max", radius=KESKAR_RADIUS, num_steps=KESKAR_STEPS)
-    return Estimate(100 * max(0.0, rise) / (1 + quantities.slope.loss))
+    losses = _losses(quantities, lambda w: w.abs() + 1, "max", radius=KESKAR_RADIUS, num_steps=KESKAR_STEPS)
+    return Estimate(100 * (max(losses) - losses[0]) / (1 + losses[0]))
 
 
 def adaptive_sharpness(quantities: Quantities) -> Estimate:
@@ -42,9 +40,8 @@ def adaptive_sharpness(quantities: Quantities) -> Estimate:
 
     Source: Kwon et al. 2021 (arXiv 2102.11600), section 3, without the small constant that is added to |w| there.
     """
-    unit = quantities.parameters.double().abs()
-    rise = _rise(quantities, unit, "euclidean", radius=ADAPTIVE_RADIUS, num_steps=ADAPTIVE_STEPS)
-    return Estimate(max(0.0, rise))
+    losses = _losses(quantities, torch.abs, "euclidean", radius=ADAPTIVE_RADIUS, num_steps=ADAPTIVE_STEPS)
+    return Estimate(max(losses) - losses[0])
 
 
 def sam_sharpness(quantities: Quantities) -> Estimate:
@@ -64,20 +61,18 @@ def sam_sharpness(quantities: Quantities) -> Estimate:
         >>> round(sam_sharpness(Quantities(trained)).value, 5)
         0.25
     """
-    unit = torch.ones_like(quantities.parameters, dtype=torch.float64)
-    return Estimate(_rise(quantities, unit, "euclidean", radius=SAM_RADIUS, num_steps=1))
+    before, after = _losses(quantities, torch.ones_like, "euclidean", radius=SAM_RADIUS, num_steps=1)
+    return Estimate(after - before)
 
 
-def _rise(
-    quantities: Quantities, unit: Float[Tensor, " parameters"], norm: BallNorm, *, radius: float, num_steps: int
-) -> float:
-    """Return by how much the highest loss that ascent meets exceeds the network's own."""
-    start = quantities.slope
-    losses = ascent(quantities.sample, start, unit=unit, norm=norm, radius=radius, num_steps=num_steps)
-    return max(losses) - start.loss
+def _losses(quantities: Quantities, unit: Unit, norm: BallNorm, *, radius: float, num_steps: int) -> list[float]:
+    """Return the loss of the network and those that ascent meets."""
+    return ascent(
+        quantities.sample, lambda: quantities.slope, unit=unit, norm=norm, radius=radius, num_steps=num_steps
+    )
 
 
-USES = ("sample", "parameters", "slope")
+USES = ("sample", "slope")
 LOWER_BOUND = "Gradient ascent finds a lower bound of the maximum, the further off the rougher the loss is."
 
 SHARPNESS_MEASURES: tuple[Measure, ...] = (

@@ -1,7 +1,7 @@
 """The spectrally normalized margin, the baseline that the margin-distribution paper compares with."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,13 +11,18 @@ from numpy.typing import NDArray
 from widemargin.errors import MeasureNotApplicableError
 from widemargin.layers import network_input
 from widemargin.measures.linear_maps import RESHAPED, LinearMap, linear_maps, where_it_convolves
+from widemargin.measures.singular_values import spectral_norm
 from widemargin.results import Estimate
 from widemargin.trained_model import TrainedModel
 
 __all__ = ["input_frobenius_norm", "spectral_complexity", "spectrally_normalized_margins"]
 
 
-def spectral_complexity(trained: TrainedModel, maps: Sequence[LinearMap] | None = None) -> Estimate:
+def spectral_complexity(
+    trained: TrainedModel,
+    maps: Sequence[LinearMap] | None = None,
+    spectral_norms: Mapping[str, float] | None = None,
+) -> Estimate:
     """Return log R, R = Π‖A_i‖₂ · (Σ (‖(A_i − M_i)ᵀ‖₂,₁ / ‖A_i‖₂)^⅔)^{3/2} [natural logarithm].
 
     A convolution counts by its reshaped kernel; a BatchNorm right behind a linear map is folded into it as it
@@ -27,6 +32,7 @@ def spectral_complexity(trained: TrainedModel, maps: Sequence[LinearMap] | None 
     Args:
         trained: The network with its initial parameters, where they are known.
         maps: Its linear maps, where they are at hand.
+        spectral_norms: The maps' largest singular values by name, where they are at hand.
 
     Raises:
         MeasureNotApplicableError: The network has weights outside linear layers, convolutions and BatchNorms, or
@@ -39,10 +45,11 @@ def spectral_complexity(trained: TrainedModel, maps: Sequence[LinearMap] | None 
     log_norms: dict[str, float] = {}
     ratios = 0.0
     for linear in maps:
-        spectral = float(torch.linalg.matrix_norm(linear.weight, ord=2))
+        spectral = spectral_norm(linear.weight) if spectral_norms is None else spectral_norms[linear.name]
         if spectral == 0:
             return Estimate(-math.inf, caveats=(f"{linear.name} maps everything to 0.",))
-        group = float(torch.linalg.vector_norm(linear.weight - linear.reference, dim=1).sum())
+        moved = linear.weight - linear.reference
+        group = float(torch.linalg.vector_norm(moved, dim=1, dtype=torch.float64).sum())
         log_norms[linear.name] = math.log(spectral)
         ratios += (group / spectral) ** (2 / 3)
     if ratios == 0:
