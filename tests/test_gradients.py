@@ -4,22 +4,36 @@ import pytest
 import torch
 from torch import nn
 
-from widemargin.gradients import each_gradient, leaf
+from curvature.known_curvature import NETWORKS, trained_network
+from widemargin.gradients import each_part, leaf
 
 
-def test_they_are_those_of_autograd():
-    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-    parameters, found = list(network.parameters()), {}
-    loss = network(torch.randn(5, 3)).square().sum()
-    expected = torch.autograd.grad(loss, parameters, retain_graph=True)
-    each_gradient([loss], parameters, lambda index, gradient: found.update({index: gradient.clone()}))
-    torch.testing.assert_close([found[index] for index in range(4)], list(expected))
+@pytest.mark.parametrize("name", NETWORKS)
+def test_their_sums_are_those_of_autograd(name):
+    trained = trained_network(name)
+    parameters = [parameter for parameter in trained.network.parameters() if parameter.requires_grad]
+    found = [torch.zeros_like(parameter) for parameter in parameters]
+    batch, labels = next(trained.batches())
+    loss = trained.losses(trained.logits(batch), labels).sum()
+    expected = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)
+    each_part([loss], parameters, lambda index, part: found[index].add_(part))
+    torch.testing.assert_close(found, list(expected))
+
+
+@pytest.mark.parametrize("view", [lambda w: w, lambda w: w.T, lambda w: w.view(6), lambda w: w.unsqueeze(0)])
+def test_a_weight_that_is_used_twice_has_two_parts(view):
+    weight, parts = torch.randn(2, 3, requires_grad=True), []
+    outputs = [(view(weight) ** 2).sum() + (view(weight).flatten()[:2] ** 3).sum()]
+    (expected,) = torch.autograd.grad(outputs, [weight], retain_graph=True)
+    each_part(outputs, [weight], lambda index, part: parts.append(part.clone()))
+    assert len(parts) == 2
+    torch.testing.assert_close(sum(parts), expected)
 
 
 def test_weights_and_inputs_that_nothing_depends_on():
     first, unused = torch.tensor([1.0, 2.0], requires_grad=True), torch.ones(3, requires_grad=True)
     found = {}
-    each_gradient([first**2], [unused, first], found.__setitem__, weights=[torch.tensor([1.0, 10.0])])
+    each_part([first**2], [unused, first], found.__setitem__, weights=[torch.tensor([1.0, 10.0])])
     assert {index: gradient.tolist() for index, gradient in found.items()} == {1: [2.0, 40.0]}
 
 
@@ -30,7 +44,7 @@ def test_hooks_do_not_stay_after_an_error():
         raise KeyError(index)
 
     with pytest.raises(KeyError):
-        each_gradient([weight.sum()], [weight], fail)
+        each_part([weight.sum()], [weight], fail)
     assert not weight._backward_hooks
 
 

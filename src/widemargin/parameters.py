@@ -24,8 +24,8 @@ Unit: TypeAlias = Callable[[Tensor], Tensor]
 LARGE = 2**23
 """Networks of more parameters are measured within three copies of them, in their own precision."""
 
-NUMBERS_AT_ONCE = 2**22
-"""So many parameters are taken at once where a whole copy of them would be too much."""
+NUMBERS_AT_ONCE = 2**20
+"""So many numbers are taken at once where a whole copy of them would be too much."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from widemargin.errors import InvalidInputError
-from widemargin.gradients import Receive, each_gradient, leaf
+from widemargin.gradients import Receive, each_part, leaf
 from widemargin.parameters import Normalization, ParameterGroups, ParameterSpace
 from widemargin.trained_model import Batch, TrainedModel, checked_logits
 
@@ -31,11 +31,8 @@ KEPT_BYTES = 2**30
 GRAPH_OVER_FORWARD = 3
 """Memory of forward and first backward pass together in units of what the forward pass saves: measured 2 to 3."""
 
-PARAMETER_BYTES_AT_ONCE = 2**27
-"""Products are made for tensors of parameters together until these reach this: autograd holds parts of each."""
-
 Linear: TypeAlias = Callable[[Sequence[Tensor], Receive], None]
-"""Takes the tensors of a vector and hands each tensor of the product on as it is done."""
+"""Takes the tensors of a vector and hands on the parts of the product."""
 
 
 class CurvatureProduct:
@@ -269,22 +266,21 @@ def check_finite(number: float) -> None:
 
 
 def _hessian(logits: Tensor, loss: Callable[[Tensor], Tensor], parameters: Sequence[Tensor]) -> Linear:
-    edges = _gradient_edges([loss(logits)], parameters)
-    return lambda vectors, receive: _backward(edges, parameters, vectors, receive)
+    return _GradientGraph([loss(logits)], parameters).derivative(parameters)
 
 
 def _gauss_newton(logits: Tensor, loss: Callable[[Tensor], Tensor], parameters: Sequence[Tensor]) -> Linear:
     weights = torch.zeros_like(logits, requires_grad=True)  # Jᵀw is linear in w: its derivative is J, whatever w
-    pulled_back = _gradient_edges([logits], parameters, [weights])
+    jacobian = _GradientGraph([logits], parameters, [weights]).derivative([weights])
     outputs = logits.detach().requires_grad_()
-    slopes = _gradient_edges([loss(outputs)], [outputs])
-    edge = get_gradient_edge(logits) if logits.requires_grad else None
+    of_loss = _GradientGraph([loss(outputs)], [outputs]).derivative([outputs])
 
     def linear(vectors: Sequence[Tensor], receive: Receive) -> None:
         changes, products = torch.zeros_like(logits), torch.zeros_like(logits)
-        _backward(pulled_back, [weights], vectors, lambda _, part: changes.add_(part))
-        _backward(slopes, [outputs], [changes], lambda _, part: products.add_(part))
-        _backward([edge], parameters, [products], receive)
+        jacobian(vectors, lambda _, part: changes.add_(part))
+        of_loss([changes], lambda _, part: products.add_(part))
+        if logits.requires_grad:
+            each_part([logits], parameters, receive, weights=[products], retain_graph=True)
 
     return linear
 
@@ -295,43 +291,26 @@ LINEAR_MAPS: Mapping[str, Callable[[Tensor, Callable[[Tensor], Tensor], Sequence
 }
 
 
-def _gradient_edges(
-    outputs: Sequence[Tensor], inputs: Sequence[Tensor], weights: Sequence[Tensor] | None = None
-) -> list[GradientEdge | None]:
-    """Return the places in the graph where the gradients are made; ``None`` where they do not depend on any input."""
-    edges: list[GradientEdge | None] = [None] * len(inputs)
+class _GradientGraph:
+    """Where in the graph of autograd the parts of gradients are made; the gradients themselves are not kept."""
 
-    def note(index: int, gradient: Tensor) -> None:
-        edges[index] = get_gradient_edge(gradient) if gradient.requires_grad else None
+    def __init__(
+        self, outputs: Sequence[Tensor], inputs: Sequence[Tensor], weights: Sequence[Tensor] | None = None
+    ) -> None:
+        self.edges: list[tuple[GradientEdge, int]] = []
+        if any(output.requires_grad for output in outputs):
+            each_part(outputs, inputs, self._note, weights=weights, create_graph=True)
 
-    if any(output.requires_grad for output in outputs):
-        each_gradient(outputs, inputs, note, weights=weights, create_graph=True)
-    return edges
+    def derivative(self, inputs: Sequence[Tensor]) -> Linear:
+        """Return the linear map from weights of the gradients to the gradients of their weighted sum."""
 
+        def linear(vectors: Sequence[Tensor], receive: Receive) -> None:
+            if self.edges:
+                edges, numbers = zip(*self.edges, strict=True)
+                each_part(edges, inputs, receive, weights=[vectors[each] for each in numbers], retain_graph=True)
 
-def _backward(
-    edges: Sequence[GradientEdge | None], inputs: Sequence[Tensor], weights: Sequence[Tensor], receive: Receive
-) -> None:
-    """Hand on the gradients of Σ edges · weights in the inputs, a few inputs at a time."""
-    pairs = [(edge, weight) for edge, weight in zip(edges, weights, strict=True) if edge is not None]
-    if not pairs:
-        return
-    for first, some in _together(inputs):
-        each_gradient(
-            [edge for edge, _ in pairs],
-            some,
-            lambda index, part, first=first: receive(first + index, part),  # type: ignore[misc]  # bound now
-            weights=[weight for _, weight in pairs],
-            retain_graph=True,
-        )
+        return linear
 
-
-def _together(inputs: Sequence[Tensor]) -> Iterator[tuple[int, Sequence[Tensor]]]:
-    """Yield the number of a tensor, and it with those behind it whose gradients may be held at once."""
-    first, num_bytes = 0, 0
-    for index, value in enumerate(inputs):
-        num_bytes += value.nbytes
-        if num_bytes > PARAMETER_BYTES_AT_ONCE and index > first:
-            yield first, inputs[first:index]
-            first, num_bytes = index, value.nbytes
-    yield first, inputs[first:]
+    def _note(self, index: int, part: Tensor) -> None:
+        if part.requires_grad:
+            self.edges.append((get_gradient_edge(part), index))

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from widemargin.errors import InvalidInputError, MeasureNotApplicableError
-from widemargin.gradients import each_gradient, leaf
+from widemargin.gradients import each_part, leaf
 from widemargin.parameters import ParameterSpace, Unit, squared_norm
 from widemargin.trained_model import TrainedModel, checked_logits
 
@@ -56,7 +56,7 @@ def slope(trained: TrainedModel, at: Mapping[str, Tensor] | None = None) -> Slop
             logits = checked_logits(trained.logits_at(leaves, batch), labels)
             total = trained.losses(logits, labels).double().sum()
         if total.requires_grad:
-            each_gradient([total], list(leaves.values()), lambda index, part: views[index].add_(part))
+            each_part([total], list(leaves.values()), lambda index, part: views[index].add_(part))
         loss += total.item()
         num_examples += len(labels)
     _check_finite(loss, float(torch.linalg.vector_norm(gradient, ord=math.inf)))

@@ -57,6 +57,7 @@ def gradient_noise(trained: TrainedModel) -> GradientNoise:
             squares += squared_norm(gradient)
             total = gradient if total is None else total.add_(gradient)
             num_examples += 1
+            del gradient  # before the next one is made
     if total is None or num_examples < 2:
         raise MeasureNotApplicableError("the gradients of two examples or more are needed, and there is one.")
     squared_mean = squared_norm(total) / num_examples**2
