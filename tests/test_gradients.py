@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from curvature.known_curvature import NETWORKS, trained_network
+from widemargin import gradients
 from widemargin.gradients import each_part, leaf
+
+
+@pytest.fixture(autouse=True, params=["small", "large"])
+def _size(request, monkeypatch):
+    monkeypatch.setattr(gradients, "BYTES_AT_ONCE", 2**25 if request.param == "small" else 0)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -21,7 +27,8 @@ def test_their_sums_are_those_of_autograd(name):
 
 
 @pytest.mark.parametrize("view", [lambda w: w, lambda w: w.T, lambda w: w.view(6), lambda w: w.unsqueeze(0)])
-def test_a_weight_that_is_used_twice_has_two_parts(view):
+def test_a_large_weight_that_is_used_twice_has_two_parts(view, monkeypatch):
+    monkeypatch.setattr(gradients, "BYTES_AT_ONCE", 0)
     weight, parts = torch.randn(2, 3, requires_grad=True), []
     outputs = [(view(weight) ** 2).sum() + (view(weight).flatten()[:2] ** 3).sum()]
     (expected,) = torch.autograd.grad(outputs, [weight], retain_graph=True)
@@ -59,3 +66,10 @@ def test_a_leaf_of_an_inference_tensor_is_a_copy():
     with torch.inference_mode():
         weight = torch.ones(2)
     assert leaf(weight).requires_grad
+
+
+def test_an_output_may_be_a_view_of_an_input():
+    weight, found = torch.randn(2, 3, requires_grad=True), torch.zeros(2, 3)
+    weights = torch.randn(3, 2)
+    each_part([weight.T], [weight], lambda index, part: found.add_(part), weights=[weights])
+    torch.testing.assert_close(found, weights.T)

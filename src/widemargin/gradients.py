@@ -1,17 +1,21 @@
 """Gradients that are handed on part by part, so that they are never held all at once."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+from torch.utils.hooks import RemovableHandle
 
 __all__ = ["Receive", "each_part", "leaf"]
 
 Receive: TypeAlias = Callable[[int, Tensor], object]
 """Takes the number of an input and a part of the gradient in it, which is gone afterwards unless it is kept."""
+
+BYTES_AT_ONCE = 2**25
+"""Gradients may be held at once up to this; walking the graph costs more where they are small."""
 
 VIEWS = ("TBackward0", "TransposeBackward0", "PermuteBackward0", "ViewBackward0", "UnsqueezeBackward0")
 LONGEST_WAY = 3
@@ -27,10 +31,10 @@ def each_part(
     retain_graph: bool = False,
     create_graph: bool = False,
 ) -> None:
-    """Hand the gradient of Σ outputs · weights in each input to a function, a part for each place it is used in.
+    """Hand the gradient of Σ outputs · weights in each input to a function, in parts that add up to it.
 
-    The parts of one input add up to its gradient; a weight that a network uses once has one part. Inputs that no
-    output depends on are left out.
+    Inputs of more than 32 MiB have a part for each place they are used in, and no two are held at once; others come
+    as a whole. Inputs that no output depends on are left out.
 
     Args:
         outputs: Tensors that were computed from the inputs, or the places in the graph that they came from.
@@ -45,32 +49,10 @@ def each_part(
         >>> each_part([(weight**2).sum()], [weight], lambda index, part: print(index, part.tolist()))
         0 [4.0, 6.0]
     """
-    roots = [
-        output.node if isinstance(output, GradientEdge) else get_gradient_edge(output).node for output in outputs
-    ]
-    nodes = list(_nodes(roots))
-    ways = _ways({get_gradient_edge(value).node: index for index, value in enumerate(inputs)}, nodes)
-
-    def take(ends: Sequence[Node | None], gradients: Sequence[Tensor | None], _: object) -> tuple[Tensor | None, ...]:
-        """Hand on what leads to an input, and leave nothing of it for autograd, which keeps it until all is there."""
-        left = list(gradients)
-        for slot, end in enumerate(ends):
-            part = left[slot]
-            if end in ways and part is not None:
-                left[slot] = None
-                way, index = ways[end]
-                for view in way:
-                    part = view(part)  # type: ignore[operator]  # nodes are called like functions
-                receive(index, part)
-        return tuple(left)
-
-    hooks = []
-    for node in nodes:
-        ends = [end for end, _ in node.next_functions]
-        if node not in ways and any(end in ways for end in ends):
-            hooks.append(node.register_hook(partial(take, ends)))
+    is_large = sum(value.nbytes for value in inputs) > BYTES_AT_ONCE
+    hooks = _intercept(outputs, inputs, receive) if is_large else []
     try:
-        torch.autograd.grad(
+        rest = torch.autograd.grad(
             outputs,
             inputs,
             weights,
@@ -81,6 +63,9 @@ def each_part(
     finally:
         for hook in hooks:
             hook.remove()
+    for index, gradient in enumerate(rest):
+        if gradient is not None:
+            receive(index, gradient)
 
 
 def leaf(value: Tensor) -> Tensor:
@@ -89,16 +74,42 @@ def leaf(value: Tensor) -> Tensor:
     return (value.clone() if value.is_inference() else value).requires_grad_()
 
 
-def _nodes(roots: Sequence[Node]) -> Iterator[Node]:
-    """Yield every node of a graph once."""
-    seen, left = set(roots), list(dict.fromkeys(roots))
+def _intercept(
+    outputs: Sequence[Tensor] | Sequence[GradientEdge], inputs: Sequence[Tensor], receive: Receive
+) -> list[RemovableHandle]:
+    """Have the nodes of a graph hand on what leads to an input, so that nothing is left that autograd would hold."""
+    nodes = _nodes([(each if isinstance(each, GradientEdge) else get_gradient_edge(each)).node for each in outputs])
+    ways = _ways({get_gradient_edge(value).node: index for index, value in enumerate(inputs)}, nodes)
+
+    def take(ends: Sequence[Node | None], gradients: Sequence[Tensor | None], _: object) -> tuple[Tensor | None, ...]:
+        left = list(gradients)
+        for slot, end in enumerate(ends):
+            part = left[slot]
+            if end in ways and part is not None:
+                left[slot] = None
+                views, index = ways[end]
+                for view in views:
+                    part = view(part)  # type: ignore[operator]  # nodes are called like functions
+                receive(index, part)
+        return tuple(left)
+
+    found = []
+    for node in nodes:
+        ends = [end for end, _ in node.next_functions]
+        if node not in ways and any(end in ways for end in ends):
+            found.append(node.register_hook(partial(take, ends)))
+    return found
+
+
+def _nodes(roots: Sequence[Node]) -> list[Node]:
+    """Return every node of a graph once."""
+    seen, left = dict.fromkeys(roots), list(roots)
     while left:
-        node = left.pop()
-        yield node
-        for following, _ in node.next_functions:
+        for following, _ in left.pop().next_functions:
             if following is not None and following not in seen:
-                seen.add(following)
+                seen[following] = None
                 left.append(following)
+    return list(seen)
 
 
 def _ways(numbers: Mapping[Node, int], nodes: Sequence[Node]) -> dict[Node | None, tuple[list[Node], int]]:

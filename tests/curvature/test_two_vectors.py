@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from curvature.known_curvature import NETWORKS, bowl, dense, rotated, trained_network
-from widemargin import TrainedModel
+from widemargin import TrainedModel, gradients
 from widemargin.curvature import CurvatureProduct
 from widemargin.curvature.two_vectors import sampled_trace, top_eigenvalue_in_two_vectors
 from widemargin.errors import InvalidInputError
@@ -73,3 +73,11 @@ def test_a_curvature_that_is_not_finite_is_refused():
     for of in (largest, trace):
         with pytest.raises(InvalidInputError, match="the loss must have finite second derivatives"):
             of(rooted)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients_in_parts_make_the_same_products(name, monkeypatch):
+    trained = trained_network(name)
+    expected = largest(trained).value
+    monkeypatch.setattr(gradients, "BYTES_AT_ONCE", 0)
+    assert largest(trained).value == pytest.approx(expected, rel=1e-9)
