@@ -1,5 +1,7 @@
 """How the documentation is built: sphinx-build -W docs build/docs, or make docs."""
 
+from importlib.util import find_spec
+
 from widemargin import __version__
 
 project = "widemargin"
@@ -7,10 +9,16 @@ author = "The widemargin authors"
 copyright = "The widemargin authors, Apache-2.0"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_gallery.gen_gallery",
+]
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "deflist"]
-exclude_patterns = ["images"]
+exclude_patterns = ["images", "gallery"]
 nitpicky = False
 
 autodoc_member_order = "bysource"
@@ -19,6 +27,27 @@ autodoc_default_options = {"exclude-members": "set_score_request"}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+PACKAGES = {
+    "comet": "comet_ml",
+    "lightning": "lightning",
+    "mlflow": "mlflow",
+    "ray": "ray",
+    "tensorboard": "tensorboard",
+    "transformers": "transformers",
+    "wandb": "wandb",
+}
+MISSING = [extra for extra, package in PACKAGES.items() if find_spec(package) is None]
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "examples",  # made from them, in no commit
+    "filename_pattern": rf"/(?!with_({'|'.join(MISSING)})\.py)",  # without their extra they are shown, not run
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "capture_repr": ("_repr_html_",),
+    "download_all_examples": False,
+    "write_computation_times": False,
+}
 
 html_theme = "furo"
 html_title = f"widemargin {version}"
