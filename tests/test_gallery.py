@@ -1,29 +1,58 @@
 """Scripts of the gallery run as their users run them, and what they claim at their end holds."""
 
 import os
+import re
 import subprocess
 import sys
+import tempfile
+import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 
-GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
+ROOT = Path(__file__).parents[1]
+GALLERY = ROOT / "docs" / "gallery"
 QUIET = {"MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
+EXTRAS = {script.stem.removeprefix("with_"): script for script in sorted(GALLERY.glob("integrations/with_*.py"))}
+PACKAGES = {"comet": ("comet_ml",), "transformers": ("transformers", "accelerate")}  # others are named as their extra
 
 
-def ran(script: Path, folder: Path, *options: str) -> str:
-    """Return what a script prints that runs in an empty folder."""
-    command = [sys.executable, *options, str(script)]
+def said(script: Path, folder: Path, *options: str) -> str:
+    """Return the last line that a script prints; it runs in one folder and leaves files there alone."""
     done = subprocess.run(
-        command, cwd=folder, env=os.environ | QUIET, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, *options, str(script)],
+        cwd=folder,
+        env=os.environ | QUIET | {"TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done.stdout.rstrip().rpartition("\n")[2]
 
 
 @pytest.mark.parametrize("script", sorted(GALLERY.glob("*.py")), ids=lambda script: script.stem)
 def test_claims_of_the_gallery_hold(script, tmp_path):
     assert "\nassert " in script.read_text(encoding="utf-8")
     warnings = ("-W", "error", "-W", "ignore:FigureCanvasAgg is non-interactive")
-    assert ran(script, tmp_path, *warnings).rstrip().endswith(".")
+    assert said(script, tmp_path, *warnings).endswith(".")
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_what_integrations_write_can_be_read_back(extra):
+    for package in PACKAGES.get(extra, (extra,)):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install 'widemargin[{extra}]'")
+    with tempfile.TemporaryDirectory() as folder:  # sockets in pytest's own would have names too long for Ray
+        assert re.search(rf"read back from \S*{folder}/widemargin-", said(EXTRAS[extra], Path(folder)))
+
+
+def test_every_extra_for_users_has_a_script_that_is_run_in_an_environment_of_its_own():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))["jobs"]
+    extras = {*project["optional-dependencies"]} - {"dev", "docs"}
+    assert {*EXTRAS} == extras == {*jobs["integrations"]["strategy"]["matrix"]["extra"]}
