@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from widemargin.measures import MEASURES
-from widemargin.report import catalog_page
+from widemargin.report import catalog_pages
 from widemargin.zoo import Study, Zoo, measured_values, train_zoo
 
 Ran = tuple[int, str, str]
@@ -48,9 +48,11 @@ def test_tells_machines_everything(widemargin: CommandLine) -> None:
     assert told[0].keys() >= {"family", "sign", "unit", "formula", "idea", "misleads", "reference", "uses", "needs"}
 
 
-def test_writes_the_page(widemargin: CommandLine) -> None:
-    assert widemargin("measures", "--page", "deep/measures.md")[0] == 0
-    assert Path("deep/measures.md").read_text() == catalog_page(MEASURES.values())
+def test_writes_the_pages(widemargin: CommandLine) -> None:
+    assert widemargin("measures", "--pages", "measures")[0] == 0
+    assert {file.name: file.read_text("utf-8") for file in Path("measures").iterdir()} == catalog_pages(
+        MEASURES.values()
+    )
 
 
 def test_an_unknown_measure_is_one_sentence(widemargin: CommandLine) -> None:

@@ -33,7 +33,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 
 def measures(
     names: Annotated[list[str] | None, typer.Argument(help="Measures to explain; default: list all.")] = None,
-    page: Annotated[Path | None, typer.Option(help="Write them as a page of Markdown, too.")] = None,
+    pages: Annotated[Path | None, typer.Option(help="Folder to write them to as Markdown, too.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the measures of the catalogue, or explain some of them: idea, formula, cost, when it misleads."""
@@ -41,11 +41,10 @@ def measures(
     from widemargin.measures.measuring import records
 
     wanted = records(names or None)
-    if page is not None:
-        from widemargin.report import catalog_page
+    if pages is not None:
+        from widemargin.report import write_catalog_pages
 
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(catalog_page(wanted))
+        write_catalog_pages(wanted, pages)
     if as_json:
         print_json([_facts(measure) for measure in wanted])
     elif names:

@@ -1,6 +1,6 @@
 """Reports: what a zoo shows, and why training finds good minima, in one HTML file."""
 
-from widemargin.report.catalog_page import catalog_page
+from widemargin.report.catalog_pages import catalog_pages, write_catalog_pages
 from widemargin.report.comparison import Comparison, compared_regressions, comparison_of, zoo_comparison
 from widemargin.report.comparison_verdict import comparison_verdict
 from widemargin.report.explanation import Explanation, explain
@@ -15,12 +15,13 @@ __all__ = [
     "Findings",
     "MeasuredNetwork",
     "Portrait",
-    "catalog_page",
+    "catalog_pages",
     "compared_regressions",
     "comparison_of",
     "comparison_verdict",
     "explain",
     "measured_network",
+    "write_catalog_pages",
     "write_comparison",
     "write_explanation",
     "write_network",
