@@ -46,7 +46,10 @@ def test_readme_examples_run(capsys):
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
-def test_examples_of_the_documentation_run(page, capsys):
+def test_examples_of_the_documentation_run(page, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("WIDEMARGIN_CACHE", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)  # what it remembers of the variable
     namespace: dict[str, object] = {"__name__": page.stem}
     for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
         exec(block, namespace)

@@ -53,8 +53,8 @@ def _index(families: Mapping[str, list[Measure]]) -> str:
         "`widemargin measures --pages docs/measures`. *Gap*: whether a larger value is to mean a larger "
         "generalization gap (+) or a smaller one (−), as the source has it. *Cost*: passes, forward and backward, "
         "over the training data (n) or over the sample that sharpness is measured on (s), with everything that the "
-        "measure is computed from; together they cost less, because they share it. *Rescaling*: whether it stays when "
-        "one layer of a ReLU network is multiplied and the next divided.",
+        "measure is computed from; together they cost less, because they share it. *Rescaling*: whether it stays "
+        "when one layer of a ReLU network is multiplied and the next divided.",
         "",
         *("```{toctree}", ":maxdepth: 1", "", *(_file(family).removesuffix(".md") for family in families), "```", ""),
     ]
