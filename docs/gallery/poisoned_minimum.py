@@ -2,7 +2,7 @@
 ============================================================
 
 The same network, trained twice on the same 200 points of a swiss roll. Once as usual; once *poisoned*: correct
-answers on fresh points are punished (Huang et al. 2019, arXiv 1906.03291, section 3). Both are right on every
+answers on fresh points are punished (Huang et al. 2019, arXiv 1906.03291). Both are right on every
 training example.
 """
 

@@ -58,8 +58,8 @@ print(margins.layers, dict(margins.skipped))
 # %%
 # Sharpness is a question of units. The plain Hessian's trace changes when layers are rescaled against each other;
 # the filter-normalized one (Li et al. 2018, arXiv 1712.09913, section 4) measures steps in norms of filters. Traces
-# are estimated, and come with a standard error; adaptive sharpness (Kwon et al. 2021, arXiv 2102.11600) is a
-# search.
+# are estimated, and come with a standard error; adaptive sharpness (Kwon et al. 2021, arXiv 2102.11600, section 3) is
+# a search.
 
 names = ["hessian_trace", "filter_normalized_hessian_trace", "adaptive_sharpness", "sam_sharpness"]
 frames = {name: measure_all(trained, names) for name, trained in networks.items()}
@@ -69,7 +69,7 @@ pd.concat(frames, names=["trained on"])[["value", "standard_error", "unit"]]
 # All of them agree.
 
 ratios = frames["a fifth wrong"]["value"] / frames["right labels"]["value"]
-ax = ratios.plot.barh(figsize=(6, 2.5), xlabel="sharpness with wrong labels, in units of that with right ones")
+ax = ratios.plot.barh(figsize=(6, 2.5), xlabel="sharpness with wrong labels over that with right ones")
 ax.axvline(1.0, color="black", linewidth=1)
 ax.figure.tight_layout()
 traces = [frame.loc["filter_normalized_hessian_trace"] for frame in frames.values()]

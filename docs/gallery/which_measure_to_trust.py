@@ -57,7 +57,8 @@ leaderboard = pd.DataFrame(
     {
         "measure": score.name.removeprefix("m."),
         "R²": score.grouped_kfold_r2,
-        "interval": score.grouped_kfold_r2_interval,
+        "from": score.grouped_kfold_r2_interval[0],
+        "to": score.grouped_kfold_r2_interval[1],
         "τ": score.kendall,
         "expected": MEASURES[score.name.removeprefix("m.")].sign,
         "p": score.holm_p_value,
@@ -71,8 +72,7 @@ leaderboard.round(3)
 
 ax = plt.figure(figsize=(7, 4), layout="constrained").subplots()
 shown = leaderboard[::-1]
-low, high = zip(*shown["interval"], strict=True)
-ax.hlines(shown["measure"], low, high, color="#4477aa")
+ax.hlines(shown["measure"], shown["from"], shown["to"], color="#4477aa")
 ax.plot(shown["R²"], shown["measure"], "o", color="#4477aa")
 ax.axvline(0.0, color="black", linewidth=1)
 ax.set(xlabel="R² on configurations left out", xlim=(-1.0, 1.0))

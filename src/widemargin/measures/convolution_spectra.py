@@ -110,7 +110,7 @@ OPERATOR_MEASURES: tuple[Measure, ...] = (
         idea="The product of spectral norms, every convolution as the operator it is. It bounds the Lipschitz "
         "constant.",
         misleads=DEEP + " The bound is loose: no input is stretched most by all layers at once.",
-        reference="Sedghi, Gupta and Long 2019 (arXiv 1805.10408)",
+        reference="Sedghi, Gupta and Long 2019 (arXiv 1805.10408), theorem 6",
         uses=("linear_maps", "singular_values"),
         is_scale_invariant=True,
     ),

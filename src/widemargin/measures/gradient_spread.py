@@ -59,7 +59,7 @@ GRADIENT_MEASURES: tuple[Measure, ...] = (
         "little, what is learned from some helps others little.",
         misleads="At a minimum the mean gradient is near 0, and the ratio tells how near rather than how the "
         "examples differ.",
-        reference="McCandlish et al. 2018, arXiv 1812.06162",
+        reference="McCandlish et al. 2018, arXiv 1812.06162, section 2.2, equation 2.9",
         uses=("gradient_noise",),
     ),
 )

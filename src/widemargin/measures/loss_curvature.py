@@ -121,7 +121,7 @@ CURVATURE_MEASURES: tuple[Measure, ...] = (
         idea="How steeply the loss curves upward in its sharpest direction. Training with large steps cannot stay "
         "where it is large, which is one account of why such training generalizes.",
         misleads=SCALED + HIGH_LOSS,
-        reference="Keskar et al. 2017, arXiv 1609.04836",
+        reference="Keskar et al. 2017, arXiv 1609.04836, section 2.2",
         uses=("dominant_curvature",),
     ),
     Measure(
@@ -178,7 +178,7 @@ CURVATURE_MEASURES: tuple[Measure, ...] = (
         "proportion. It follows the function alone, whatever the layers' scales.",
         misleads="Its depth d is only right for a chain of layers without biases and norms. Where a network fits "
         "every example it is near 0, however it generalizes.",
-        reference="Liang et al. 2019, arXiv 1711.01530",
+        reference="Liang et al. 2019, arXiv 1711.01530, theorem 3.1",
         uses=("outputs", "space"),
         is_scale_invariant=True,
     ),

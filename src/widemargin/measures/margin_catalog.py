@@ -48,7 +48,7 @@ MARGIN_MEASURES: tuple[Measure, ...] = (
         "smallest margin, which a single odd example would decide.",
         misleads="Where more than 10 % of the training examples are misclassified γ is negative, and its square "
         "says nothing of that. Like all raw margins it follows the scale of the logits.",
-        reference="Jiang et al. 2020, arXiv 1912.02178",
+        reference="Jiang et al. 2020, arXiv 1912.02178, appendix C",
         uses=("outputs",),
         is_scale_invariant=True,
     ),
