@@ -44,7 +44,5 @@ sphinx_gallery_conf = {
 html_theme = "furo"
 html_title = f"widemargin {version}"
 html_copy_source = False
-html_use_index = html_domain_indices = (
-    False  # the page of public names is one; an index of it runs out of small screens
-)
+html_use_index = html_domain_indices = False  # the page of public names is one, and fits small screens
 linkcheck_ignore = [r"https?://"]
