@@ -34,3 +34,9 @@ def diverged(zoo: Zoo) -> Run:
 def losses(run: Run) -> list[tuple[int, float]]:
     """Return the finite losses of a run's training with their steps."""
     return [(int(r["step"] or 0), r["loss"]) for r in run.history if r["loss"] is not None]
+
+
+def write_into(folder: Path, files: dict[str, bytes]) -> None:
+    """Write files into a folder."""
+    for name, content in files.items():
+        (folder / name).write_bytes(content)

@@ -50,10 +50,19 @@ def test_sends_single_runs(widemargin: CommandLine, zoo: Zoo) -> None:
     run = finished(zoo)
     code, out, _ = widemargin("track", run.folder, run.folder, "--to", "tensorboard", "--json")
     assert code == 0
-    assert json.loads(out) == {"runs": 1, "sent": 1, "destinations": [f"{zoo.folder}/tensorboard"]}
+    assert json.loads(out) == {"runs": 1, "sent": 1, "pages": 0, "destinations": [f"{zoo.folder}/tensorboard"]}
     assert sent(zoo) == {run.folder.name}
     assert json.loads(widemargin("track", "zoo", run.folder, "--to", "tensorboard", "--json")[1])["sent"] == 1
     assert sent(zoo) == zoo.keys()
+
+
+def test_the_zoos_own_report_goes_with_all_of_it_only(widemargin: CommandLine, zoo: Zoo) -> None:
+    (zoo.folder / "report.html").write_text("<p>As found</p>")
+    assert json.loads(widemargin("track", finished(zoo).folder, "--to", "tensorboard", "--json")[1])["pages"] == 0
+    code, out, _ = widemargin("track", "zoo", "--to", "tensorboard")
+    assert code == 0
+    assert "With them went 1 figures and pages of the zoo itself.\n" in out
+    assert json.loads(widemargin("track", "zoo", "--to", "tensorboard", "--json")[1])["pages"] == 0
 
 
 def test_what_fails_is_one_sentence_and_goes_on_later(
@@ -95,6 +104,19 @@ def test_runs_are_logged_as_they_end(widemargin: CommandLine, tmp_path: Path) ->
     assert out == "tracked: 2 networks, 1 finished, 1 diverged, 0 failed, 0 running, 0 missing\n"
     assert sent(Zoo("new")) == Zoo("new").keys()
     assert widemargin("track", "new", "--to", "tensorboard")[1].startswith("0 runs sent")
+
+
+def test_runs_that_ended_before_and_were_not_sent_are_told(widemargin: CommandLine, tmp_path: Path) -> None:
+    write_study()
+    words = ("zoo", "train", "study.yaml", "--out", "new", "--jobs", 1)
+    widemargin(*words)
+    code, _, err = widemargin(*words, "--track", "tensorboard")
+    assert code == 0
+    assert err.count(f"note: 2 runs that ended before were not sent to {Zoo('new').folder}/tensorboard;") == 1
+    assert "send them with: widemargin track new --to tensorboard\n" in err
+    assert not sent(Zoo("new"))
+    assert widemargin("track", "new", "--to", "tensorboard")[1].startswith("2 runs sent")
+    assert "not sent" not in widemargin(*words, "--track", "tensorboard")[2]
 
 
 def test_a_tracker_that_fails_costs_no_run_and_is_told_once(

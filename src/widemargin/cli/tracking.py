@@ -23,20 +23,27 @@ def track(
     to: Annotated[str, typer.Option(help="comet, mlflow, tensorboard or wandb.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Send finished runs to a tracker, each once: what was sent before is left out."""
-    from widemargin.integrations.tracking import send_run, unsent
+    """Send finished runs to a tracker, with figures and pages of theirs, each once: what was sent is left out."""
+    from widemargin.integrations.tracking import send_pages, send_run, unsent
     from widemargin.zoo import Run, Zoo
 
     found: dict[Zoo, dict[str, Run]] = {}
-    for zoo, runs in map(_runs_at, targets):
+    whole: list[Zoo] = []
+    for zoo, runs, is_whole in map(_runs_at, targets):
         found.setdefault(zoo, {}).update({run.folder.name: run for run in runs})
+        whole += [zoo] * is_whole
     trackers = {zoo: _tracker(zoo, to) for zoo in found}
-    due = [(zoo, run) for zoo, runs in found.items() for run in unsent(zoo, [*runs.values()], trackers[zoo])]
-    num_sent, num_runs = 0, sum(map(len, found.values()))
+    due: list[tuple[Zoo, Run | None]] = [
+        (zoo, run) for zoo, runs in found.items() for run in unsent(zoo, [*runs.values()], trackers[zoo])
+    ]
+    num_sent, num_pages, num_runs = 0, 0, sum(map(len, found.values()))
     with steps_bar() as bar:
-        for zoo, run in bar.track(due, description=f"sending to {to}"):
+        for zoo, run in bar.track([*due, *((zoo, None) for zoo in whole)], description=f"sending to {to}"):
             try:
-                num_sent += send_run(zoo, run, trackers[zoo])
+                if run is None:
+                    num_pages += send_pages(zoo, trackers[zoo])
+                else:
+                    num_sent += send_run(zoo, run, trackers[zoo])
             except WidemarginError:
                 raise
             except Exception as error:  # whatever the tracker's network, store or service raises
@@ -46,9 +53,11 @@ def track(
                 ) from error
     destinations = [tracker.destination for tracker in trackers.values()]
     if as_json:
-        print_json({"runs": num_runs, "sent": num_sent, "destinations": destinations})
+        print_json({"runs": num_runs, "sent": num_sent, "pages": num_pages, "destinations": destinations})
         return
     print(f"{num_sent} runs sent to {', '.join(destinations)}.")
+    if num_pages:
+        print(f"With them went {num_pages} figures and pages of the zoo itself.")
     if num_sent < num_runs:
         print(f"{num_runs - num_sent} were left out: they are there, or another process is sending them.")
 
@@ -56,24 +65,27 @@ def track(
 def tracking(folder: str, name: str) -> "Callable[[Run], None]":
     """Return what logs each run of a zoo in training that it is called with; the first failure is told, and ends it.
 
+    What was not sent of the zoo before is told, too.
+
     Raises:
         InvalidInputError: There is no such tracker, or what it needs is not installed.
     """
-    from widemargin.integrations.tracking import sending_until_it_fails
+    from widemargin.integrations.tracking import sending_until_it_fails, unsent
     from widemargin.zoo import Zoo
 
-    def say(error: Exception) -> None:
-        Console(stderr=True).print(
-            f"note: {name} failed: {_in_short(error)}. Runs are no longer logged, but trained on; "
-            f"later, send them with: widemargin track {folder} --to {name}",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+    def say(what: str) -> None:
+        words = f"note: {what} send them with: widemargin track {folder} --to {name}"
+        Console(stderr=True).print(words, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     zoo = Zoo(folder)
-    return sending_until_it_fails(zoo, _tracker(zoo, name), say)
+    tracker = _tracker(zoo, name)
+    if num := len(unsent(zoo, zoo.runs(), tracker)):
+        say(f"{num} runs that ended before were not sent to {tracker.destination};")
+    return sending_until_it_fails(
+        zoo,
+        tracker,
+        lambda error: say(f"{name} failed: {_in_short(error)}. Runs are no longer logged, but trained on; later,"),
+    )
 
 
 def _tracker(zoo: "Zoo", name: str) -> "Tracker":
@@ -88,12 +100,12 @@ def _in_short(error: Exception) -> str:
     return said(error).partition("\n")[0].rstrip(".:")
 
 
-def _runs_at(target: str) -> "tuple[Zoo, list[Run]]":
-    """Return a zoo and its runs; of a run's folder, that run alone."""
+def _runs_at(target: str) -> "tuple[Zoo, list[Run], bool]":
+    """Return a zoo, its runs, of a run's folder that one alone, and whether these are all."""
     from widemargin.zoo import Run, Zoo
 
     folder = Zoo(target).folder
     if folder.parent.name == "runs" and (folder / "result.json").exists():
-        return Zoo(folder.parent.parent), [Run(folder)]
+        return Zoo(folder.parent.parent), [Run(folder)], False
     zoo = existing_zoo(target)
-    return zoo, zoo.runs()
+    return zoo, zoo.runs(), True

@@ -5,8 +5,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from tracked_runs import finished, losses
-from widemargin.integrations.tracking import send_run, tracker_named
+from tracked_runs import finished, losses, write_into
+from widemargin.integrations.tracking import send_pages, send_run, tracker_named
 from widemargin.zoo import Zoo, hyperparameters
 
 pytest.importorskip("comet_ml", reason="comet_ml is not installed: pip install 'widemargin[comet]'")
@@ -59,6 +59,40 @@ def test_weights_and_figure_are_in_the_archive(zoo: Zoo) -> None:
     assert weights == (run.folder / "weights.safetensors").read_bytes()
     assert uploads[1]["additional_params"]["figName"] == "margins"
     assert figure.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("of", ["run", "zoo"])
+def test_animations_are_images_and_the_report_is_an_asset(zoo: Zoo, shown: dict[str, bytes], of: str) -> None:
+    run, tracker = finished(zoo), tracker_named("comet", zoo.folder)
+    write_into(run.folder if of == "run" else zoo.folder, shown)
+    assert send_run(zoo, run, tracker) if of == "run" else send_pages(zoo, tracker) == 3
+    (archive,) = archives(zoo)
+    uploads = {
+        upload["additional_params"].get("figName") or upload["additional_params"]["fileName"]: upload
+        for upload in payloads(archive, "file_upload")
+    }
+    kinds = {name: upload["upload_type"] for name, upload in uploads.items()}
+    assert (
+        kinds.items()
+        >= {
+            "boundary": "visualization",
+            "boundary.gif": "visualization",
+            "report.html": "asset",
+        }.items()
+    )
+    with ZipFile(archive) as file:
+        for name, content in (("boundary.gif", shown["boundary.gif"]), ("report.html", shown["report.html"])):
+            assert file.read(uploads[name]["file_path"]) == content
+
+
+def test_a_run_that_got_a_figure_since_replaces_its_archive(zoo: Zoo, shown: dict[str, bytes]) -> None:
+    run, tracker = finished(zoo), tracker_named("comet", zoo.folder)
+    send_run(zoo, run, tracker)
+    write_into(run.folder, shown)
+    assert send_run(zoo, run, tracker)
+    (archive,) = archives(zoo)
+    assert len(payloads(archive, "file_upload")) == 5
+    assert len([m for m in metrics(archive) if m["metricName"] == "gap"]) == 1
 
 
 def test_a_run_that_was_begun_and_never_ended_is_replaced(zoo: Zoo) -> None:

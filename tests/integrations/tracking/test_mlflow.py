@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tracked_runs import diverged, finished, losses
-from widemargin.integrations.tracking import send_run, tracker_named
+from tracked_runs import diverged, finished, losses, write_into
+from widemargin.integrations.tracking import send_pages, send_run, tracker_named
 from widemargin.zoo import Zoo, hyperparameters
 
 mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed: pip install 'widemargin[mlflow]'")
@@ -109,6 +109,28 @@ def test_a_run_that_is_complete_there_but_not_written_down_is_not_sent_again(zoo
         note.unlink()
     assert not send_run(zoo, run, tracker_named("mlflow", zoo.folder))
     assert len(logged_runs(zoo)) == 1
+
+
+def test_a_run_that_got_figures_since_is_replaced(zoo: Zoo, shown: dict[str, bytes]) -> None:
+    run, tracker = finished(zoo), tracker_named("mlflow", zoo.folder)
+    send_run(zoo, run, tracker)
+    write_into(run.folder, shown)
+    assert send_run(zoo, run, tracker)
+    for note in (zoo.folder / "tracked").iterdir():
+        note.unlink()
+    assert not send_run(zoo, run, tracker)
+    (logged,) = logged_runs(zoo)
+    folder = Path(client(zoo).download_artifacts(logged.info.run_id, ""))
+    assert {name: (folder / name).read_bytes() for name in shown} == shown
+
+
+def test_the_zoos_own_report_is_a_run(zoo: Zoo, shown: dict[str, bytes]) -> None:
+    write_into(zoo.folder, shown)
+    assert send_pages(zoo, tracker_named("mlflow", zoo.folder)) == 3
+    (logged,) = logged_runs(zoo)
+    assert (logged.data.tags["status"], logged.info.status) == ("zoo", "FINISHED")
+    folder = Path(client(zoo).download_artifacts(logged.info.run_id, ""))
+    assert {path.name for path in folder.iterdir()} == {*shown}
 
 
 def test_two_runs_are_two(zoo: Zoo) -> None:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from upath import UPath
 
-from tracked_runs import diverged, finished, losses
-from widemargin.integrations.tracking import Tracker, send_run, sending_until_it_fails, unsent
+from tracked_runs import diverged, finished, losses, write_into
+from widemargin.integrations.tracking import Tracker, send_pages, send_run, sending_until_it_fails, unsent
 from widemargin.zoo import Run, Zoo, hyperparameters
 
 
@@ -21,13 +21,15 @@ class Memory(Tracker):
         self.destination, self.fails_at, self.has_it = destination, fails_at, has_it
         self.begun: list[tuple[str, str, dict[str, Any], str]] = []
         self.steps: list[tuple[int, dict[str, float]]] = []
+        self.editions: list[str] = []
         self.numbers: dict[str, float] = {}
         self.files: dict[str, bytes] = {}
         self.num_ended = 0
         self.on_begin: Callable[[], Any] = lambda: None
 
-    def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str) -> bool:
+    def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str, edition: str = "") -> bool:
         self.begun.append((key, study, dict(configuration), status))
+        self.editions.append(edition)
         self.on_begin()
         self._maybe_fail("begin")
         return not self.has_it
@@ -140,6 +142,54 @@ def test_what_the_tracker_has_complete_is_not_logged_again_nor_asked_for(zoo: Zo
     assert unsent(zoo, [run], tracker) == []
 
 
+def test_figures_animations_and_pages_in_a_runs_folder_go_with_it(zoo: Zoo, shown: dict[str, bytes]) -> None:
+    run, tracker = finished(zoo), Memory()
+    write_into(run.folder, shown | {"notes.txt": b"of no concern"})
+    assert send_run(zoo, run, tracker)
+    assert tracker.files.keys() == {"weights.safetensors", "margins.png", *shown}
+    assert {name: tracker.files[name] for name in shown} == shown
+
+
+def test_a_run_that_got_a_figure_since_is_sent_anew(zoo: Zoo, shown: dict[str, bytes]) -> None:
+    run, tracker = finished(zoo), Memory()
+    assert send_run(zoo, run, tracker)
+    write_into(run.folder, shown)
+    assert unsent(zoo, [run], tracker) == [run]
+    assert [send_run(zoo, run, tracker) for _ in range(2)] == [True, False]
+    assert unsent(zoo, [run], tracker) == []
+    write_into(run.folder, {"report.html": b"<p>Anew</p>"})
+    assert send_run(zoo, run, tracker)
+    assert tracker.files["report.html"] == b"<p>Anew</p>"
+    assert tracker.editions[0] == ""
+    assert len({*tracker.editions}) == 3
+
+
+def test_figures_and_pages_of_the_zoo_itself_are_a_run_of_their_own(zoo: Zoo, shown: dict[str, bytes]) -> None:
+    tracker = Memory()
+    assert send_pages(zoo, tracker) == 0
+    write_into(zoo.folder, shown)
+    assert [send_pages(zoo, tracker) for _ in range(2)] == [3, 0]
+    assert tracker.files == shown
+    ((key, *rest),) = tracker.begun
+    assert key.startswith("zoo-")
+    assert rest == ["tracked", {}, "zoo"]
+    assert tracker.num_ended == 1
+    assert send_pages(zoo, Memory("elsewhere")) == 3
+
+
+def test_a_zoos_report_that_was_written_anew_is_sent_anew(zoo: Zoo) -> None:
+    tracker = Memory()
+    for content in (b"one", b"two"):
+        write_into(zoo.folder, {"report.html": content})
+        assert send_pages(zoo, tracker) == 1
+    assert len({key for key, *_ in tracker.begun}) == 2
+
+
+def test_pages_that_the_tracker_has_complete_are_not_counted(zoo: Zoo) -> None:
+    write_into(zoo.folder, {"report.html": b"one"})
+    assert send_pages(zoo, Memory(has_it=True)) == 0
+
+
 def test_what_another_sends_meanwhile_is_left_to_it(zoo: Zoo) -> None:
     run, tracker, other = finished(zoo), Memory(), Memory()
     sent: list[bool] = []
@@ -179,11 +229,16 @@ def test_runs_on_a_store_are_sent_too(trained: Zoo) -> None:
     there.mkdir(parents=True)
     for file in run.folder.iterdir():
         (there / file.name).write_bytes(file.read_bytes())
+    for place in (there, folder):
+        (place / "report.html").write_bytes(b"one")
     tracker = Memory()
     assert send_run(Zoo(folder), Run(there), tracker)
     assert tracker.files["weights.safetensors"] == (run.folder / "weights.safetensors").read_bytes()
     assert tracker.begun[0][1] == "zoo"  # there is no study beside it
     assert not send_run(Zoo(folder), Run(there), tracker)
+    assert tracker.files.pop("report.html") == b"one"
+    assert send_pages(Zoo(folder), tracker) == 1
+    assert tracker.files["report.html"] == b"one"
     folder.fs.rm(folder.path, recursive=True)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tracked_runs import diverged, finished, losses
+from tracked_runs import diverged, finished, losses, write_into
 from widemargin.integrations.tracking import send_run, tracker_named
 from widemargin.zoo import Run, Zoo
 
@@ -38,6 +38,18 @@ def test_the_margins_are_a_picture(zoo: Zoo, events: Callable[[Run], Any]) -> No
     send_run(zoo, run, tracker_named("tensorboard", zoo.folder))
     (image,) = events(run).Images("margins")
     assert (image.width, image.height) == (360 * len(run.margins.layers), 300)
+
+
+def test_an_animation_is_a_picture_that_plays(
+    zoo: Zoo, shown: dict[str, bytes], events: Callable[[Run], Any]
+) -> None:
+    run = finished(zoo)
+    write_into(run.folder, shown)
+    send_run(zoo, run, tracker_named("tensorboard", zoo.folder))
+    (image,) = events(run).Images("boundary.gif")
+    assert image.encoded_image_string == shown["boundary.gif"]
+    assert (image.width, image.height) == (6, 4)
+    assert {*events(run).Tags()["images"]} == {"margins", "boundary", "boundary.gif"}
 
 
 def test_the_configuration_is_in_the_table_of_hyperparameters(zoo: Zoo, events: Callable[[Run], Any]) -> None:

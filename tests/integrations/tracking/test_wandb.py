@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tracked_runs import diverged, finished, losses
+from tracked_runs import diverged, finished, losses, write_into
 from widemargin.integrations.tracking import send_run, tracker_named
 from widemargin.zoo import Run, Zoo, hyperparameters
 
@@ -80,6 +80,20 @@ def test_weights_and_figure_are_copies_that_stay(zoo: Zoo) -> None:
     assert {"weights.safetensors", f"media/images/{figure.name}"} <= {*paths}
 
 
+def test_animations_and_pages_are_media(zoo: Zoo, shown: dict[str, bytes]) -> None:
+    run = finished(zoo)
+    write_into(run.folder, shown)
+    send_run(zoo, run, tracker_named("wandb", zoo.folder))
+    (file,) = offline_runs(zoo, run)
+    logged: dict[str, Any] = {}
+    for record in records(file):
+        logged |= items(record.history.item)
+    kinds = {name: logged[f"{name}/_type"] for name in ("boundary", "boundary.gif", "report.html")}
+    assert kinds == {"boundary": "image-file", "boundary.gif": "video-file", "report.html": "html-file"}
+    for name in ("boundary.gif", "report.html"):
+        assert (file.parent / "files" / logged[f"{name}/path"]).read_bytes() == shown[name]
+
+
 def test_a_run_that_was_begun_and_never_ended_is_replaced(zoo: Zoo) -> None:
     run = finished(zoo)
     killed = tracker_named("wandb", zoo.folder)
@@ -109,3 +123,26 @@ def test_its_own_variables_say_where_to(zoo: Zoo, tmp_path: Path, monkeypatch: p
     assert tracker_named("wandb", zoo.folder).destination == "https://api.wandb.ai/us/ours"
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert tracker_named("wandb", zoo.folder).destination == f"{tmp_path}/own/wandb (offline)"
+
+
+def test_whoever_is_logged_in_goes_online(zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logins = tmp_path / "netrc"
+    monkeypatch.setenv("NETRC", str(logins))
+    offline, online = f"{zoo.folder}/wandb (offline)", "https://api.wandb.ai/widemargin"
+    assert tracker_named("wandb", zoo.folder).destination == offline
+    logins.write_text(f"machine example.org\n  login user\n  password {'0' * 40}\n")
+    assert tracker_named("wandb", zoo.folder).destination == offline
+    logins.write_text(f"machine api.wandb.ai\n  login user\n  password {'0' * 40}\n")
+    assert tracker_named("wandb", zoo.folder).destination == online
+    monkeypatch.setenv("WANDB_BASE_URL", "http://own.server:8080")
+    assert tracker_named("wandb", zoo.folder).destination == offline
+    logins.write_text("machine")
+    assert tracker_named("wandb", zoo.folder).destination == offline
+
+
+def test_a_login_is_looked_for_at_home(zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NETRC")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert tracker_named("wandb", zoo.folder).destination.endswith("(offline)")
+    (tmp_path / ".netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {'0' * 40}\n")
+    assert tracker_named("wandb", zoo.folder).destination == "https://api.wandb.ai/widemargin"

@@ -6,12 +6,12 @@ from pathlib import Path
 from widemargin.errors import InvalidInputError
 from widemargin.integrations.tracking.comet import CometTracker
 from widemargin.integrations.tracking.mlflow import MLflowTracker
-from widemargin.integrations.tracking.sending import send_run, sending_until_it_fails, unsent
+from widemargin.integrations.tracking.sending import send_pages, send_run, sending_until_it_fails, unsent
 from widemargin.integrations.tracking.tensorboard import TensorBoardTracker
 from widemargin.integrations.tracking.tracker import Tracker
 from widemargin.integrations.tracking.wandb import WandbTracker
 
-__all__ = ["TRACKERS", "Tracker", "send_run", "sending_until_it_fails", "tracker_named", "unsent"]
+__all__ = ["TRACKERS", "Tracker", "send_pages", "send_run", "sending_until_it_fails", "tracker_named", "unsent"]
 
 TRACKERS: Mapping[str, Callable[[Path], Tracker]] = {
     "comet": CometTracker,

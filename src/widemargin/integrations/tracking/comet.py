@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from widemargin.integrations.tracking.tracker import KEY, PROJECT, Tracker, imported
+from widemargin.integrations.tracking.tracker import KEY, PROJECT, Tracker, imported, shown_name
 
 __all__ = ["CometTracker"]
 
@@ -33,7 +33,7 @@ class CometTracker(Tracker):
         online = ("Comet", os.environ.get("COMET_WORKSPACE", ""), self._project)
         self.destination = "/".join(filter(None, online)) if self._is_online else str(self._folder)
 
-    def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str) -> bool:
+    def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str, edition: str = "") -> bool:
         """See :meth:`Tracker.begin`."""
         identity = hashlib.sha256(key.encode()).hexdigest()[:32]  # Comet wants 32 characters or more
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -73,8 +73,8 @@ class CometTracker(Tracker):
 
     def attach(self, file: Path) -> None:
         """See :meth:`Tracker.attach`."""
-        if file.suffix == ".png":
-            self._experiment.log_image(str(file), name=file.stem)
+        if file.suffix in (".png", ".gif"):
+            self._experiment.log_image(str(file), name=shown_name(file))
         else:
             self._experiment.log_asset(str(file), file_name=file.name)
 

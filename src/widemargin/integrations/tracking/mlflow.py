@@ -14,6 +14,9 @@ from widemargin.integrations.tracking.tracker import KEY, Tracker, imported
 
 __all__ = ["MLflowTracker"]
 
+EDITION = "widemargin.edition"
+"""Under which name a run's edition is kept."""
+
 LARGEST_BATCH = 1000
 """Metrics that MLflow takes at once."""
 
@@ -39,18 +42,18 @@ class MLflowTracker(Tracker):
         self._files = None if named else (folder / "mlflow-files").as_uri()
         self._metrics: list[Any] = []
 
-    def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str) -> bool:
+    def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str, edition: str = "") -> bool:
         """See :meth:`Tracker.begin`."""
         if self._own_store is not None and not self._own_store.exists():
             self._make_store(self._own_store)
         self._client = self._mlflow.MlflowClient(self.destination)
         experiment = self._experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", study))
         found = self._client.search_runs([experiment], f"tags.`{KEY}` = '{key}'")
-        if any(run.info.status == "FINISHED" for run in found):
+        if any(run.info.status == "FINISHED" and run.data.tags.get(EDITION, "") == edition for run in found):
             return False
         for run in found:
             self._client.delete_run(run.info.run_id)
-        tags = {KEY: key, "study": study, "status": status}
+        tags = {KEY: key, EDITION: edition, "study": study, "status": status}
         self._run = self._client.create_run(experiment, tags=tags, run_name=key).info.run_id
         params = [self._entities.Param(name, str(value)) for name, value in configuration.items()]
         self._client.log_batch(self._run, params=params)

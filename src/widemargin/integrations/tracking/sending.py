@@ -1,12 +1,14 @@
 """Runs of a zoo to a tracker, each once."""
 
+import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from upath import UPath
 
 from widemargin.errors import InvalidInputError, TooFewExamplesError
 from widemargin.figures import draw_margin_density, margin_densities
@@ -14,7 +16,10 @@ from widemargin.integrations.tracking.tracker import Tracker
 from widemargin.margins import MarginDistribution
 from widemargin.zoo import RESULT_COLUMNS, Run, Zoo, hyperparameters
 
-__all__ = ["send_run", "sending_until_it_fails", "unsent"]
+__all__ = ["send_pages", "send_run", "sending_until_it_fails", "unsent"]
+
+SHOWN = (".gif", ".html", ".png")
+"""Figures, animations and pages that commands or users put beside what a zoo or a run consists of."""
 
 
 def send_run(zoo: Zoo, run: Run, tracker: Tracker) -> bool:
@@ -24,8 +29,8 @@ def send_run(zoo: Zoo, run: Run, tracker: Tracker) -> bool:
     leaves at most what the next sending replaces or finds complete; what another process is sending is left to it.
 
     Logged are the resolved configuration; loss, accuracy, learning rate and epoch along the training; accuracies,
-    losses and gap; the margin signature and the total variation of each layer; the weights, and a figure of the
-    margins.
+    losses and gap; the margin signature and the total variation of each layer; the weights, a figure of the margins,
+    and what figures, animations and pages lie in the run's folder. A run that got others since is sent anew.
 
     Args:
         zoo: Where the run is.
@@ -44,10 +49,10 @@ def send_run(zoo: Zoo, run: Run, tracker: Tracker) -> bool:
         ...     return sum(send_run(zoo, run, tracker) for run in zoo.runs())
     """
     key, config, result = run.folder.name, run.config, run.result
-    with zoo.sending(key, tracker.destination) as is_due:
-        study = zoo.study
-        name = "zoo" if study is None else study.name
-        if not is_due or not tracker.begin(key, name, hyperparameters(config), result["status"]):
+    shown = _shown(run.folder)
+    edition = _edition(shown)
+    with zoo.sending(key, _place(tracker, edition)) as is_due:
+        if not is_due or not tracker.begin(key, _name(zoo), hyperparameters(config), result["status"], edition):
             return False
         for record in run.history:
             metrics = {f"training/{n}": value for n, value in record.items() if n != "step" and value is not None}
@@ -56,16 +61,34 @@ def send_run(zoo: Zoo, run: Run, tracker: Tracker) -> bool:
         numbers = {column: float(result[column]) for column in RESULT_COLUMNS if column in result}
         tracker.log_numbers(numbers | ({} if margins is None else _margin_numbers(margins)))
         with tempfile.TemporaryDirectory(prefix="widemargin-") as scratch:
-            weights = run.folder / "weights.safetensors"
-            if not isinstance(weights, Path):
-                weights = Path(scratch, weights.name)
-                weights.write_bytes((run.folder / weights.name).read_bytes())
-            tracker.attach(weights)
+            _attach(tracker, [run.folder / "weights.safetensors"], Path(scratch))
             figure = Path(scratch, "margins.png")
             if margins is not None and _drew_margins(margins, figure):
                 tracker.attach(figure)
+            _attach(tracker, shown, Path(scratch))
             tracker.end()
     return True
+
+
+def send_pages(zoo: Zoo, tracker: Tracker) -> int:
+    """Send what figures, animations and pages lie in the zoo's own folder, unless it was before; return how many.
+
+    They are a run of their own, named after what is in them: a report that was written anew is sent anew.
+
+    Raises:
+        Exception: What the tracker raised; nothing is written down, and they are sent anew the next time.
+    """
+    shown = _shown(zoo.folder)
+    if not shown:
+        return 0
+    key = f"zoo-{_edition(shown)}"
+    with zoo.sending(key, tracker.destination) as is_due:
+        if not is_due or not tracker.begin(key, _name(zoo), {}, "zoo"):
+            return 0
+        with tempfile.TemporaryDirectory(prefix="widemargin-") as scratch:
+            _attach(tracker, shown, Path(scratch))
+            tracker.end()
+    return len(shown)
 
 
 def sending_until_it_fails(
@@ -96,8 +119,38 @@ def sending_until_it_fails(
 
 
 def unsent(zoo: Zoo, runs: list[Run], tracker: Tracker) -> list[Run]:
-    """Return those of a zoo's runs that were not sent to the tracker's destination."""
-    return [run for run in runs if not zoo.was_sent(run.folder.name, tracker.destination)]
+    """Return those of a zoo's runs that were not sent to the tracker's destination as they are now."""
+    return [run for run in runs if not zoo.was_sent(run.folder.name, _place(tracker, _edition(_shown(run.folder))))]
+
+
+def _name(zoo: Zoo) -> str:
+    return "zoo" if zoo.study is None else zoo.study.name
+
+
+def _shown(folder: Path | UPath) -> list[Path | UPath]:
+    return sorted((file for file in folder.iterdir() if file.suffix in SHOWN), key=lambda file: file.name)
+
+
+def _edition(files: Sequence[Path | UPath]) -> str:
+    """Return what tells one set of files from another; nothing for none."""
+    contents = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
+    return hashlib.sha256(repr(contents).encode()).hexdigest()[:8] if files else ""
+
+
+def _place(tracker: Tracker, edition: str) -> str:
+    """Return under which name it is noted that an edition was sent."""
+    return f"{tracker.destination} {edition}" if edition else tracker.destination
+
+
+def _attach(tracker: Tracker, files: Sequence[Path | UPath], scratch: Path) -> None:
+    """Attach files, of a store as local copies."""
+    for file in files:
+        if isinstance(file, Path):
+            tracker.attach(file)
+            continue
+        copy = scratch / file.name
+        copy.write_bytes(file.read_bytes())
+        tracker.attach(copy)
 
 
 def _margin_numbers(margins: MarginDistribution) -> dict[str, float]:

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from widemargin.integrations.tracking.tracker import Tracker, imported
+from widemargin.integrations.tracking.tracker import Tracker, imported, shown_name
 
 __all__ = ["TensorBoardTracker"]
 
@@ -16,7 +15,7 @@ __all__ = ["TensorBoardTracker"]
 class TensorBoardTracker(Tracker):
     """A run is a folder; TensorBoard shows its curves, its figures and a row of its table of hyperparameters.
 
-    TensorBoard keeps no files but event files: weights stay in the run's own folder.
+    TensorBoard keeps no files but event files: weights and pages stay in the run's own folder.
 
     Args:
         folder: For the folder ``tensorboard``. To look at it: ``tensorboard --logdir FOLDER/tensorboard``.
@@ -28,10 +27,11 @@ class TensorBoardTracker(Tracker):
     def __init__(self, folder: Path) -> None:
         imported("tensorboard", "tensorboard")
         self._writer_type = imported("torch.utils.tensorboard", "tensorboard").SummaryWriter
+        self._summary = imported("tensorboard.compat.proto.summary_pb2", "tensorboard").Summary
         self._folder = folder / "tensorboard"
         self.destination = str(self._folder)
 
-    def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str) -> bool:
+    def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str, edition: str = "") -> bool:
         """See :meth:`Tracker.begin`."""
         folder = self._folder / key
         shutil.rmtree(folder, ignore_errors=True)
@@ -51,9 +51,14 @@ class TensorBoardTracker(Tracker):
 
     def attach(self, file: Path) -> None:
         """See :meth:`Tracker.attach`."""
-        if file.suffix == ".png":
+        if file.suffix in (".png", ".gif"):
             with Image.open(file) as image:
-                self._writer.add_image(file.stem, np.asarray(image.convert("RGB")), dataformats="HWC")
+                width, height = image.size
+            picture = self._summary.Image(  # the file as it is: a browser plays a GIF
+                width=width, height=height, colorspace=3, encoded_image_string=file.read_bytes()
+            )
+            value = self._summary.Value(tag=shown_name(file), image=picture)
+            self._writer.file_writer.add_summary(self._summary(value=[value]))
 
     def end(self) -> None:
         """See :meth:`Tracker.end`."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from widemargin.errors import InvalidInputError
 
-__all__ = ["KEY", "PROJECT", "Tracker", "imported"]
+__all__ = ["KEY", "PROJECT", "Tracker", "imported", "shown_name"]
 
 KEY = "widemargin.key"
 """Under which name trackers know a run's key."""
@@ -30,14 +30,16 @@ class Tracker(ABC):
     destination: str
 
     @abstractmethod
-    def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str) -> bool:
+    def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str, edition: str = "") -> bool:
         """Begin a run; return whether there is anything to log: False if it is there already, complete.
 
         Args:
             key: Names the run.
             study: The study that it belongs to.
             configuration: Its hyperparameters; numbers, truth values, texts and None.
-            status: How it ended: ``finished`` or ``diverged``.
+            status: How it ended: ``finished`` or ``diverged``; of a zoo's own figures and pages ``zoo``.
+            edition: Another one where there are other figures and pages to log; a run that is there in another
+                edition is replaced.
         """
 
     @abstractmethod
@@ -50,11 +52,21 @@ class Tracker(ABC):
 
     @abstractmethod
     def attach(self, file: Path) -> None:
-        """Copy a file to the run; one that ends in ``.png`` is shown as a figure, too, where figures are shown."""
+        """Copy a file to the run; figures (``.png``, ``.gif``) and pages (``.html``) are shown where that can be."""
 
     @abstractmethod
     def end(self) -> None:
         """Complete the run."""
+
+
+def shown_name(file: Path) -> str:
+    """Return under which name a file is shown: a still figure's has no suffix.
+
+    Example:
+        >>> shown_name(Path("margins.png")), shown_name(Path("margins.gif"))
+        ('margins', 'margins.gif')
+    """
+    return file.stem if file.suffix == ".png" else file.name
 
 
 def imported(module: str, extra: str) -> Any:

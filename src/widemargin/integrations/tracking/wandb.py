@@ -1,12 +1,14 @@
-"""Runs in Weights & Biases: offline in a folder, or on its server where ``WANDB_API_KEY`` is set."""
+"""Runs in Weights & Biases: offline in a folder, or on its server for whoever is logged in there."""
 
+import netrc
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from widemargin.integrations.tracking.tracker import PROJECT, Tracker, imported
+from widemargin.integrations.tracking.tracker import PROJECT, Tracker, imported, shown_name
 
 __all__ = ["WandbTracker"]
 
@@ -14,7 +16,8 @@ __all__ = ["WandbTracker"]
 class WandbTracker(Tracker):
     """A run is a run whose id is its key, in the group of its study.
 
-    ``WANDB_MODE``, ``WANDB_PROJECT``, ``WANDB_ENTITY`` and ``WANDB_DIR`` are respected.
+    Who is logged in, by ``wandb login`` or by ``WANDB_API_KEY``, sends to the server, and with ``WANDB_MODE=offline``
+    does not. ``WANDB_PROJECT``, ``WANDB_ENTITY``, ``WANDB_BASE_URL`` and ``WANDB_DIR`` are respected.
 
     Args:
         folder: For the folder ``wandb`` of offline runs. To send them later:
@@ -27,13 +30,13 @@ class WandbTracker(Tracker):
     def __init__(self, folder: Path) -> None:
         self._wandb = imported("wandb", "wandb")
         self._folder = Path(os.environ.get("WANDB_DIR", folder))
-        self._mode = os.environ.get("WANDB_MODE", "online" if "WANDB_API_KEY" in os.environ else "offline")
         self._project = os.environ.get("WANDB_PROJECT", PROJECT)
         server, entity = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"), os.environ.get("WANDB_ENTITY", "")
+        self._mode = os.environ.get("WANDB_MODE", "online" if _is_logged_in(server) else "offline")
         online = "/".join(filter(None, (server, entity, self._project)))
         self.destination = online if self._mode == "online" else f"{self._folder}/wandb ({self._mode})"
 
-    def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str) -> bool:
+    def begin(self, key: str, study: str, configuration: Mapping[str, Any], status: str, edition: str = "") -> bool:
         """See :meth:`Tracker.begin`."""
         for begun in (self._folder / "wandb").glob(f"offline-run-*-{key}"):
             shutil.rmtree(begun)
@@ -65,8 +68,13 @@ class WandbTracker(Tracker):
 
     def attach(self, file: Path) -> None:
         """See :meth:`Tracker.attach`."""
-        if file.suffix == ".png":
-            self._run.log({file.stem: self._wandb.Image(str(file))})
+        shown: Mapping[str, Callable[[str], Any]] = {
+            ".png": self._wandb.Image,
+            ".gif": self._wandb.Video,
+            ".html": lambda path: self._wandb.Html(path, inject=False),
+        }
+        if file.suffix in shown:
+            self._run.log({shown_name(file): shown[file.suffix](str(file))})
             return
         copy = Path(self._run.dir, file.name)  # save() alone would link to a file that may go away
         shutil.copyfile(file, copy)
@@ -75,3 +83,16 @@ class WandbTracker(Tracker):
     def end(self) -> None:
         """See :meth:`Tracker.end`."""
         self._run.finish()
+
+
+def _is_logged_in(server: str) -> bool:
+    """Return whether there is a key to the server, in the environment or where ``wandb login`` leaves it."""
+    if "WANDB_API_KEY" in os.environ:
+        return True
+    places = [os.environ["NETRC"]] if "NETRC" in os.environ else [Path.home() / ".netrc", Path.home() / "_netrc"]
+    for place in places:
+        try:
+            return netrc.netrc(place).authenticators(urlsplit(server).hostname or "") is not None
+        except (OSError, netrc.NetrcParseError):  # none there, or not one that is understood
+            continue
+    return False
