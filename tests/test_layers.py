@@ -272,3 +272,57 @@ def test_runs_behind_the_users_own_hooks():
         model(X)
         expected = nn.functional.linear(X, model[0].weight, model[0].bias) * 2
         torch.testing.assert_close(activations["0"], expected)
+
+
+class Mixed(nn.Module):
+    """A category, embedded, beside two numbers."""
+
+    def __init__(self, *order: str) -> None:
+        super().__init__()
+        self.order, self.embedding = order, nn.Embedding(5, 3)
+        self.layers = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 2))
+
+    def forward(self, *columns):
+        named = dict(zip(self.order, columns, strict=True))
+        return self.layers(torch.cat([named["numbers"], self.embedding(named["category"])], dim=1))
+
+
+@pytest.mark.parametrize("order", [("numbers", "category"), ("category", "numbers")])
+def test_of_several_inputs_the_one_of_numbers_is_the_input(order):
+    columns = {"numbers": torch.randn(6, 2), "category": torch.arange(6) % 5}
+    batch = {**columns, "labels": torch.arange(6) % 2}
+    network = Mixed(*order)
+    trained = TrainedModel(network, [batch], forward=lambda model, batch: model(*(batch[name] for name in order)))
+    assert choose_layers(trained).names == ("input", "layers.1", "layers.3")
+    with trained.borrowed(), tapped(network, ["input"]) as activations:
+        trained.logits(batch)
+        assert torch.equal(activations["input"], columns["numbers"])
+
+
+def test_what_only_one_of_two_inputs_passes_is_no_layer():
+    class Towers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = (nn.Sequential(nn.Linear(2, 4), nn.ReLU()) for _ in range(2))
+            self.head = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 3))
+
+        def forward(self, left, right):
+            return self.head(torch.cat([self.left(left), self.right(right)], dim=1))
+
+    data = (torch.randn(6, 2), torch.randn(6, 2), torch.arange(6) % 3)
+    assert choose_layers(TrainedModel(Towers(), data)).names == ("input", "head.1")
+
+
+def test_a_mask_is_no_input():
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(5, 4), nn.Linear(4, 2)
+
+        def forward(self, tokens, mask):
+            return self.head((self.embedding(tokens) * mask.unsqueeze(2)).mean(1))
+
+    batch = {"tokens": torch.arange(18).view(6, 3) % 5, "mask": torch.ones(6, 3), "labels": torch.arange(6) % 2}
+    choice = choose_layers(TrainedModel(Masked(), [batch]))
+    assert choice.names == ("embedding",)
+    assert choice.skipped == {"input": "its integers (tokens, say) have no gradient"}

@@ -1,5 +1,7 @@
 import copy
 import random
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import jaxtyping
 import numpy as np
@@ -310,14 +312,133 @@ ERRORS = {
     "no labels": (
         lambda: performance(TrainedModel(nn.Linear(1, 2), [torch.ones(3, 1)])),
         InvalidInputError,
-        r"a batch must be a pair \(inputs, labels\) .* got Tensor",
+        r"a batch must be a tuple \(inputs, labels\) .* got Tensor",
     ),
     "no label key": (
         lambda: performance(TrainedModel(nn.Linear(1, 2), [{"x": torch.ones(3, 1)}])),
         InvalidInputError,
         r"got a mapping with the keys \['x'\]",
     ),
+    "unequal columns": (
+        lambda: performance(TrainedModel(nn.Linear(1, 2), (torch.ones(3, 1), torch.ones(4), torch.ones(2)))),
+        InvalidInputError,
+        "equally many, got 3 and 4 inputs and 2 labels",
+    ),
+    "too few inputs": (
+        lambda: performance(TrainedModel(TwoInputs(), (NUMBERS, CLASSES))),
+        InvalidInputError,
+        r"the network must take what a batch holds beside its labels \(1 of 2 entries\), but: .*'categories'\. Hand "
+        r"over forward=lambda model, batch: … that calls it\.$",
+    ),
+    "other names": (
+        lambda: performance(TrainedModel(nn.Linear(1, 2), [{"x": torch.ones(3, 1), "idx": CLASSES, "y": CLASSES}])),
+        InvalidInputError,
+        r"what a batch holds beside its labels \(x, idx\), but: linear\(\)",
+    ),
 }
+
+
+class TwoInputs(nn.Module):
+    """Numbers [examples, 2] and categories [examples, 1]; logits −c, c of their weighted sum c."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0, 10.0]))
+
+    def forward(self, numbers, categories):
+        score = numbers @ self.weight + 100 * categories[:, 0]
+        return torch.stack([-score, score], dim=1)
+
+
+NUMBERS, CATEGORIES, CLASSES = torch.arange(12.0).view(6, 2), torch.arange(6).view(6, 1), torch.arange(6) % 2
+
+
+def test_a_tuple_holds_as_many_inputs_as_the_network_takes():
+    batches = [(NUMBERS[:4], CATEGORIES[:4], CLASSES[:4]), [NUMBERS[4:], CATEGORIES[4:], CLASSES[4:]]]
+    columns = (NUMBERS, CATEGORIES, CLASSES)
+    for data in (batches, columns, TensorDataset(*columns), DataLoader(TensorDataset(*columns), batch_size=4)):
+        trained = TrainedModel(TwoInputs(), data, batch_size=4)
+        found = [(trained.logits(batch), labels) for batch, labels in trained.batches()]
+        torch.testing.assert_close(torch.cat([logits for logits, _ in found]), TwoInputs()(NUMBERS, CATEGORIES))
+        assert torch.equal(torch.cat([labels for _, labels in found]), CLASSES)
+
+
+@pytest.mark.parametrize("rest", [(torch.arange(6),), (torch.rand(6), torch.rand(6, 2))])
+def test_what_follows_the_labels_of_a_tuple_is_not_for_the_network(rest):
+    trained = TrainedModel(nn.Linear(2, 2), [(NUMBERS, CLASSES, *rest)])
+    ((batch, labels),) = trained.batches()
+    assert torch.equal(labels, CLASSES)
+    torch.testing.assert_close(trained.logits(batch), trained.model(NUMBERS))
+
+
+def test_inputs_that_a_network_can_do_without_stand_before_the_labels_too():
+    class Masked(nn.Linear):
+        def forward(self, inputs, mask=None):
+            return super().forward(inputs if mask is None else inputs * mask)
+
+    mask = torch.ones(6, 2, dtype=torch.long)
+    mask[0] = 0
+    trained = TrainedModel(Masked(2, 2), [(NUMBERS, mask, CLASSES)])
+    ((batch, labels),) = trained.batches()
+    assert torch.equal(labels, CLASSES)
+    torch.testing.assert_close(trained.logits(batch), trained.model(NUMBERS, mask))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    numbers: torch.Tensor
+    categories: torch.Tensor
+    labels: torch.Tensor
+
+
+class Graphs:
+    """What stores its fields elsewhere and gives them by name, as batches of graphs do."""
+
+    def __init__(self, **fields):
+        self._store = fields
+
+    def keys(self):
+        return list(self._store)
+
+    def __getitem__(self, name):
+        return self._store[name]
+
+    def __getattr__(self, name):
+        return self._store[name]
+
+
+OBJECTS = {
+    "mapping": {"numbers": NUMBERS, "categories": CATEGORIES, "labels": CLASSES},
+    "dataclass": Record(NUMBERS, CATEGORIES, CLASSES),
+    "namespace": SimpleNamespace(numbers=NUMBERS, categories=CATEGORIES, label=CLASSES),
+    "by name": Graphs(numbers=NUMBERS, categories=CATEGORIES, y=CLASSES),
+}
+
+
+@pytest.mark.parametrize("form", OBJECTS)
+def test_objects_go_to_the_network_by_the_names_of_what_they_hold(form):
+    trained = TrainedModel(TwoInputs().double(), [OBJECTS[form]])
+    ((batch, labels),) = trained.batches()
+    assert torch.equal(labels, CLASSES)
+    torch.testing.assert_close(trained.logits(batch), TwoInputs().double()(NUMBERS.double(), CATEGORIES))
+
+
+@pytest.mark.parametrize("form", OBJECTS)
+def test_a_network_that_takes_whole_objects_gets_them(form):
+    class Whole(TwoInputs):
+        def forward(self, batch):
+            return super().forward(batch.numbers, batch.categories)
+
+    trained = TrainedModel(Whole(), [OBJECTS[form]])
+    ((batch, _),) = trained.batches()
+    torch.testing.assert_close(trained.logits(batch), TwoInputs()(NUMBERS, CATEGORIES))
+
+
+def test_a_forward_of_the_users_finds_attributes_whatever_their_names():
+    record = SimpleNamespace(values=NUMBERS, keys=CATEGORIES, labels=CLASSES)
+    trained = TrainedModel(TwoInputs(), [record], forward=lambda model, batch: model(batch.values, batch.keys))
+    ((batch, _),) = trained.batches()
+    torch.testing.assert_close(trained.logits(batch), TwoInputs()(NUMBERS, CATEGORIES))
 
 
 @pytest.fixture

@@ -106,7 +106,8 @@ def tapped(network: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tenso
         activations.clear()
         if INPUT not in names:
             return None
-        return _with_input(args, kwargs, lambda value: tap(INPUT, value))
+        value = _inputs(args, kwargs)[0]
+        return _exchanged(args, kwargs, {id(value): tap(INPUT, value)})
 
     def hook_of(path: str) -> Callable[[nn.Module, Any, Any], Any]:
         def hook(_: nn.Module, __: Any, output: Any) -> Any:
@@ -135,7 +136,8 @@ def network_input(trained: TrainedModel, batch: Batch) -> Tensor | None:
     """
 
     def stop(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        raise _CalledWith(_input_tensor(args, kwargs))
+        found = _inputs(args, kwargs)
+        raise _CalledWith(found[0] if found else None)
 
     value = None
     with trained.network.register_forward_pre_hook(stop, with_kwargs=True):
@@ -180,7 +182,7 @@ class _Recording:
     num_examples: int
     calls: list[_Call] = field(default_factory=list)
     inputs: list[Tensor | None] = field(default_factory=list)  # of each call of the network
-    sources: list[Tensor] = field(default_factory=list)  # leaves; the first is where information comes in
+    sources: list[Tensor] = field(default_factory=list)  # leaves where information comes in; the first is the input
     paths: list[str] = field(default_factory=list)  # of all modules, called or not
     depth: int = 0
 
@@ -188,9 +190,12 @@ class _Recording:
         self.sources.append(value.detach().requires_grad_(True))
         return self.sources[-1].clone()
 
-    def begin(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
-        self.inputs.append(_input_tensor(args, kwargs))
-        return _with_input(args, kwargs, self.as_source)
+    def begin(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        found = _inputs(args, kwargs)
+        self.inputs.append(found[0] if found else None)
+        return _exchanged(
+            args, kwargs, {id(each): self.as_source(each) for each in found if each.is_floating_point()}
+        )
 
     def hook_of(self, path: str, module: nn.Module) -> Callable[[nn.Module, Any, Any], Any]:
         is_weight_layer = any(weight is not None and weight.ndim >= 2 for weight in module._parameters.values())
@@ -324,23 +329,24 @@ def _first_examples(batch: Batch, num_all: int, num_wanted: int) -> Batch:
     return batch
 
 
-def _input_tensor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    """Return the first tensor a network is called with; by keyword, one named as an input comes first."""
-    by_name = sorted(kwargs, key=lambda key: not key.startswith(("input", "pixel")))
-    values = [*args, *(kwargs[key] for key in by_name)]
-    return next((value for value in values if isinstance(value, Tensor)), None)
+def _inputs(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Tensor]:
+    """Return the tensors a network is called with, the one first that is its layer "input".
+
+    Numbers come before integers; by keyword, what is named as an input stands for all, and masks are none.
+    """
+    named = [key for key in kwargs if key.startswith(("input", "pixel"))]
+    wanted = named or [key for key in kwargs if "mask" not in key]
+    found = [each for each in (*args, *(kwargs[key] for key in wanted)) if isinstance(each, Tensor)]
+    return sorted(found, key=lambda each: not each.is_floating_point())
 
 
-def _with_input(
-    args: tuple[Any, ...], kwargs: dict[str, Any], tap: Callable[[Tensor], Tensor]
-) -> tuple[Any, Any] | None:
-    value = _input_tensor(args, kwargs)
-    if value is None or not value.is_floating_point():
-        return None
-    fresh = tap(value)
+def _exchanged(
+    args: tuple[Any, ...], kwargs: dict[str, Any], fresh: Mapping[int, Tensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments with some tensors, known by their identity, exchanged."""
     return (
-        tuple(fresh if entry is value else entry for entry in args),
-        {key: fresh if entry is value else entry for key, entry in kwargs.items()},
+        tuple(fresh.get(id(entry), entry) for entry in args),
+        {key: fresh.get(id(entry), entry) for key, entry in kwargs.items()},
     )
 
 

@@ -1,9 +1,10 @@
 """The borrowed network with the data it was trained on."""
 
+import inspect
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -17,9 +18,11 @@ from widemargin.errors import EmptyDataError, InvalidInputError, InvalidLabelsEr
 __all__ = ["Batch", "TrainedModel"]
 
 Batch: TypeAlias = Any
-"""A tuple or list ``(inputs, labels)``, or a mapping with an entry ``labels`` (or ``label``)."""
+"""A tuple or list ``(inputs, labels)`` or ``(inputs, more inputs, labels)``; or a mapping or object with ``labels``,
+``label`` or ``y``. In a longer tuple the labels are the first entry that is one integer an example, behind as many
+inputs as the network cannot do without."""
 
-LABEL_KEYS = ("labels", "label")
+LABEL_KEYS = ("labels", "label", "y")
 
 
 def cross_entropy_per_example(logits: Tensor, labels: Tensor) -> Tensor:
@@ -41,15 +44,17 @@ class TrainedModel:
     Attributes:
         model: Any classifier; compiled and data-parallel wrappers are looked through.
         train_data: What the network was trained on, un-augmented, with the labels it was trained on:
-            batches that can be iterated again and again (a ``DataLoader``, a list), a ``Dataset``, or a
-            pair of tensors ``(inputs, labels)``.
+            batches that can be iterated again and again (a ``DataLoader``, a list), a ``Dataset``, or
+            tensors ``(inputs, labels)`` or ``(inputs, more inputs, labels)``. Batches are such tuples, too, or
+            mappings or objects (dataclasses, say) with ``labels``, ``label`` or ``y``; objects become mappings.
         test_data: Fresh examples in any of the same forms, if there are any.
         loss: Function of logits [examples, classes] and labels [examples] that returns one number per
             example. A network with one logit z of the second class (shape [examples] or [examples, 1]) stands for
             the two logits (0, z) here as everywhere, so that cross-entropy is the logistic loss.
-        forward: Function of the model and a batch that returns logits [examples, classes]. Default: the
-            first entry of a tuple, or the entries of a mapping but the labels by keyword; of the output a
-            tensor, the ``logits`` of an object or mapping, or the first entry of a tuple.
+        forward: Function of the model and a batch that returns logits [examples, classes]; entries of mappings are
+            attributes, too. Default: the network is called with what stands before the labels in a tuple; by keyword
+            with the entries of a mapping but the labels, or with all of it where it does not take those; of the
+            output a tensor, the ``logits`` of an object or mapping, or the first entry of a tuple.
         initial_parameters: The parameters by name before training, for measures that need them.
         batch_size: How many examples go through the network at once where the data is not batched yet.
 
@@ -120,8 +125,8 @@ class TrainedModel:
         device, dtype = _device_and_precision(self.network)
         is_empty = True
         for batch in _as_batches(data, self.batch_size):
-            moved = _moved(batch, device, dtype if self.forward is None else None)
-            labels = _labels(moved)
+            moved = _moved(_as_mapping(batch), device, dtype if self.forward is None else None)
+            labels = _labels(self.network, moved)
             if labels.numel():
                 is_empty = False
                 yield moved, labels
@@ -136,14 +141,20 @@ class TrainedModel:
 
         Raises:
             InvalidLogitsError: What comes out is no tensor.
+            InvalidInputError: The network does not take what the batch holds.
         """
         logits: object
         if self.forward is not None:
-            logits = self.forward(self.network, batch)
-        elif isinstance(batch, Mapping):
-            logits = _logits_of(self.network(**{key: batch[key] for key in batch if key not in LABEL_KEYS}))
+            logits = self.forward(self.network, _Fields(batch) if isinstance(batch, Mapping) else batch)
         else:
-            logits = _logits_of(self.network(batch[0]))
+            args, kwargs = _arguments(self.network, batch)
+            try:
+                logits = _logits_of(self.network(*args, **kwargs))
+            except TypeError as error:
+                raise InvalidInputError(
+                    f"the network must take what a batch holds beside its labels ({_contents(batch)}), but: {error}. "
+                    "Hand over forward=lambda model, batch: … that calls it."
+                ) from error
         if not isinstance(logits, Tensor):
             raise InvalidLogitsError(
                 f"the network must return logits as a tensor, got {type(logits).__name__}. Hand over "
@@ -356,23 +367,43 @@ def _as_batches(data: Any, batch_size: int) -> Iterable[Batch]:
         return data
     if isinstance(data, Dataset):
         return DataLoader(data, batch_size=batch_size)
-    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
-        return _slices(data[0], data[1], batch_size)
+    if isinstance(data, tuple | list) and len(data) >= 2 and all(isinstance(part, Tensor) for part in data):
+        return _slices(data, batch_size)
     if isinstance(data, Iterable):
         return data
     raise InvalidInputError(
-        "data must be a DataLoader, a Dataset, a list of batches or a pair of tensors (inputs, labels), got "
+        "data must be a DataLoader, a Dataset, a list of batches or tensors (inputs, labels), got "
         f"{type(data).__name__}."
     )
 
 
-def _slices(inputs: Tensor, labels: Tensor, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    if len(inputs) != len(labels):
+def _slices(columns: Sequence[Tensor], batch_size: int) -> Iterator[tuple[Tensor, ...]]:
+    if len({len(column) for column in columns}) > 1:
+        *inputs, labels = (str(len(column)) for column in columns)
         raise InvalidInputError(
-            f"inputs and labels must be equally many, got {len(inputs)} inputs and {len(labels)} labels."
+            f"inputs and labels must be equally many, got {' and '.join(inputs)} inputs and {labels} labels."
         )
-    for start in range(0, len(inputs), batch_size):
-        yield inputs[start : start + batch_size], labels[start : start + batch_size]
+    for start in range(0, len(columns[0]), batch_size):
+        yield tuple(column[start : start + batch_size] for column in columns)
+
+
+class _Fields(dict[str, Any]):
+    """A mapping whose entries are attributes, too: batches that were objects can be used as before."""
+
+    def __init__(self, entries: Mapping[str, Any]) -> None:
+        super().__init__(entries)
+        self.__dict__ = self
+
+
+def _as_mapping(batch: object) -> Batch:
+    """Return what an object holds by name; tensors, tuples and mappings as they are, and what holds nothing."""
+    if isinstance(batch, Tensor | tuple | list | Mapping):
+        return batch
+    if hasattr(batch, "keys") and hasattr(batch, "__getitem__"):  # a mapping but by name
+        return {key: batch[key] for key in batch.keys()}  # noqa: SIM118  # may iterate over something else
+    if is_dataclass(batch):
+        return {each.name: getattr(batch, each.name) for each in fields(batch)}
+    return getattr(batch, "__dict__", batch)
 
 
 def _moved(batch: Batch, device: torch.device, dtype: torch.dtype | None) -> Batch:
@@ -388,19 +419,54 @@ def _moved(batch: Batch, device: torch.device, dtype: torch.dtype | None) -> Bat
     return batch
 
 
-def _labels(batch: Batch) -> Tensor:
+def _labels(network: nn.Module, batch: Batch) -> Tensor:
     if isinstance(batch, Mapping):
         found = next((batch[key] for key in LABEL_KEYS if key in batch), None)
         got = f"a mapping with the keys {sorted(map(str, batch))}"
     else:
-        found = batch[1] if isinstance(batch, tuple | list) and len(batch) >= 2 else None
+        found = batch[_num_inputs(network, batch)] if isinstance(batch, tuple | list) and len(batch) >= 2 else None
         got = f"{type(batch).__name__}" + (f" of {len(batch)}" if isinstance(batch, tuple | list) else "")
     if not isinstance(found, Tensor):
         raise InvalidInputError(
-            "a batch must be a pair (inputs, labels) of tensors or a mapping with an entry 'labels', got "
-            f"{got}. Wrap the loader so that it yields one of the two."
+            "a batch must be a tuple (inputs, labels) of tensors, or a mapping or object with an entry 'labels', got "
+            f"{got}. Wrap the loader so that it yields one of these."
         )
     return found
+
+
+def _num_inputs(network: nn.Module, batch: Sequence[Any]) -> int:
+    """Return how many entries of a tuple stand before the labels."""
+    if len(batch) <= 2:
+        return 1
+    parameters = inspect.signature(network.forward).parameters.values()
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    num_needed = sum(each.kind in by_position and each.default is each.empty for each in parameters)
+    num_least = min(max(1, num_needed), len(batch) - 1)
+    places = range(num_least, len(batch))
+    return next((place for place in places if _are_class_indices(batch[place])), num_least)
+
+
+def _are_class_indices(value: object) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 1 and not value.is_floating_point()
+
+
+def _arguments(network: nn.Module, batch: Batch) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """Return what a network is called with on a batch."""
+    if not isinstance(batch, Mapping):
+        return batch[: _num_inputs(network, batch)], {}
+    named = {key: batch[key] for key in batch if key not in LABEL_KEYS}
+    try:
+        inspect.signature(network.forward).bind(**named)
+    except TypeError:
+        return [_Fields(batch)], {}
+    return [], named
+
+
+def _contents(batch: Batch) -> str:
+    """Return what a batch holds beside its labels, in words."""
+    if isinstance(batch, Mapping):
+        return ", ".join(str(key) for key in batch if key not in LABEL_KEYS)
+    return f"{len(batch) - 1} of {len(batch)} entries"
 
 
 def _logits_of(output: Any) -> Any:

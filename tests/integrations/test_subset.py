@@ -39,6 +39,13 @@ def test_inputs_keep_their_labels():
     assert torch.equal(labels, LABELS[inputs[:, 0].long() // 3])
 
 
+def test_columns_of_a_network_with_two_inputs_stay_together():
+    more = torch.arange(30).unsqueeze(1)
+    ((inputs, second, labels),) = drawn((INPUTS, more, LABELS))
+    assert torch.equal(second[:, 0], inputs[:, 0].long() // 3)
+    assert torch.equal(labels, LABELS[second[:, 0]])
+
+
 def test_another_seed_draws_others():
     assert numbers(drawn((INPUTS, LABELS), seed=0)) != numbers(drawn((INPUTS, LABELS), seed=1))
 

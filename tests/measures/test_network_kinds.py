@@ -3,6 +3,7 @@
 import re
 from collections import namedtuple
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,9 +58,12 @@ def series(kind: type[nn.RNNBase]) -> tuple[nn.Module, Any]:
     return Recurrent(kind, of_tokens=False), blobs(48, 7, 6)
 
 
-def tabular() -> tuple[nn.Module, Any]:
+def tabular(form: str) -> tuple[nn.Module, Any]:
     numbers, labels = blobs(48, 4)
-    return Tabular(), [{"numbers": numbers, "categories": TOKENS[:, :2], "label": labels}]
+    columns = {"numbers": numbers, "categories": TOKENS[:, :2], "label": labels}
+    halves = [{name: column[part] for name, column in columns.items()} for part in (slice(30), slice(30, 48))]
+    container = {"tuples": lambda **half: (*half.values(),), "mappings": dict, "objects": SimpleNamespace}[form]
+    return Tabular(), [container(**half) for half in halves]
 
 
 def text(container: Callable[..., Any] = dict) -> tuple[nn.Module, Any]:
@@ -99,7 +103,9 @@ KINDS: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
     "GRU of tokens": lambda: recurrent(nn.GRU),
     "LSTM of a series": lambda: series(nn.LSTM),
     "GRU of a series": lambda: series(nn.GRU),
-    "tabular": tabular,
+    "tabular, in tuples": lambda: tabular("tuples"),
+    "tabular, in mappings": lambda: tabular("mappings"),
+    "tabular, in objects": lambda: tabular("objects"),
     "transformer of text": text,
     "transformer of images": vision,
     "torchvision": lambda: from_package("torchvision.models", lambda m: m.shufflenet_v2_x0_5(num_classes=3)),
@@ -158,6 +164,16 @@ def test_what_tokens_are_embedded_to_is_the_first_layer(kind, first):
     found = margin_distribution(trained(kind, num_steps=1))
     assert found.layers[0] == first
     assert found.skipped == {"input": "its integers (tokens, say) have no gradient"}
+
+
+def test_the_form_of_the_batches_changes_no_value():
+    torch.manual_seed(0)
+    network = Tabular()
+    frames = [measure_all(TrainedModel(network, tabular(form)[1]), num_sampled=30) for form in ("tuples", "objects")]
+    expected = measure_all(TrainedModel(network, tabular("mappings")[1]), num_sampled=30)
+    for frame in frames:
+        assert frame["reason"].tolist() == expected["reason"].tolist()
+        assert frame["value"].to_numpy() == pytest.approx(expected["value"].to_numpy(), rel=1e-4, nan_ok=True)
 
 
 @pytest.mark.parametrize("form", ["BatchEncoding", "ModelOutput"])

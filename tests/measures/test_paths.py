@@ -74,3 +74,17 @@ def test_a_network_of_zeros_has_none() -> None:
             parameter.zero_()
     with pytest.raises(MeasureNotApplicableError, match="must be a number above 0, and is 0"):
         squared_path_norm(trained)
+
+
+def test_a_network_of_two_inputs_has_none() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+            return self.left(left) + self.right(right)
+
+    inputs, labels = blobs(6, 2, num_classes=2)
+    with pytest.raises(MeasureNotApplicableError, match="for networks of one input, and this one takes more"):
+        squared_path_norm(TrainedModel(Sum(), (inputs, inputs, labels)))

@@ -37,7 +37,7 @@ def drawn_batches(trained: TrainedModel, num: int, *, seed: int) -> list[Batch]:
     """
     loader = trained.train_data if isinstance(trained.train_data, DataLoader) else None
     data: Any = trained.train_data if loader is None else loader.dataset
-    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
+    if isinstance(data, tuple | list) and len(data) >= 2 and all(isinstance(part, Tensor) for part in data):
         data = TensorDataset(*data)
     if isinstance(data, IterableDataset):
         trained = replace(trained, train_data=_first(trained, num))

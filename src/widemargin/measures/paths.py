@@ -30,6 +30,10 @@ def squared_path_norm(trained: TrainedModel) -> float:
     batch, labels = next(trained.batches("train"))
     if not isinstance(batch, tuple | list) or not isinstance(batch[0], Tensor) or not batch[0].is_floating_point():
         raise MeasureNotApplicableError("the path norm sends ones through the network, whose inputs are no numbers.")
+    if batch[1] is not labels:
+        raise MeasureNotApplicableError(
+            "the path norm is defined for networks of one input, and this one takes more."
+        )
     ones = torch.ones_like(batch[0][:1], dtype=torch.float64)
     with trained.borrowed() as network, torch.no_grad():
         total = float(trained.logits_at(_squared(network), [ones, labels[:1]]).sum())
