@@ -1,6 +1,6 @@
 """Gradients that are handed on part by part, so that they are never held all at once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["Receive", "each_part", "leaf"]
+__all__ = ["Receive", "each_part", "leaf", "nodes_behind"]
 
 Receive: TypeAlias = Callable[[int, Tensor], object]
 """Takes the number of an input and a part of the gradient in it, which is gone afterwards unless it is kept."""
@@ -78,7 +78,9 @@ def _intercept(
     outputs: Sequence[Tensor] | Sequence[GradientEdge], inputs: Sequence[Tensor], receive: Receive
 ) -> list[RemovableHandle]:
     """Have the nodes of a graph hand on what leads to an input, so that nothing is left that autograd would hold."""
-    nodes = _nodes([(each if isinstance(each, GradientEdge) else get_gradient_edge(each)).node for each in outputs])
+    nodes = nodes_behind(
+        [(each if isinstance(each, GradientEdge) else get_gradient_edge(each)).node for each in outputs]
+    )
     ways = _ways({get_gradient_edge(value).node: index for index, value in enumerate(inputs)}, nodes)
 
     def take(ends: Sequence[Node | None], gradients: Sequence[Tensor | None], _: object) -> tuple[Tensor | None, ...]:
@@ -101,9 +103,10 @@ def _intercept(
     return found
 
 
-def _nodes(roots: Sequence[Node]) -> list[Node]:
-    """Return every node of a graph once."""
-    seen, left = dict.fromkeys(roots), list(roots)
+def nodes_behind(roots: Iterable[Node]) -> list[Node]:
+    """Return every node of a graph once, those that it is entered by first."""
+    seen = dict.fromkeys(roots)
+    left = list(seen)
     while left:
         for following, _ in left.pop().next_functions:
             if following is not None and following not in seen:

@@ -81,7 +81,7 @@ def test_the_trainers_own_entries_stay(tmp_path):
 def test_a_training_ends_at_the_same_weights_with_and_without(tmp_path, options):
     alone, _ = trained(tmp_path, **options)
     watched, callback = trained(tmp_path, watch={"measures": ["sam_sharpness", "top_hessian_eigenvalue"]}, **options)
-    assert callback.monitor.num_calls == 3
+    assert callback.monitor.num_calls == round(watched.state.epoch)  # before 4.53 they are fewer where accumulated
     assert "widemargin/top_hessian_eigenvalue" in logged(watched)[-1]
     weights = watched.model.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in alone.model.state_dict().items())

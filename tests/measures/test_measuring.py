@@ -60,7 +60,10 @@ def test_whatever_a_measure_raises_costs_only_itself() -> None:
         raise RuntimeError("no such derivative")
 
     frame = measure_all(perceptron(), [own(broken), "stable_rank"])
-    assert frame.loc["mine", "reason"] == "RuntimeError: no such derivative"
+    assert frame.loc["mine", "reason"] == (
+        "the network must compute as this measure asks it to, and fails with RuntimeError: no such derivative. Look "
+        "for operations that edit their input, or that cannot be differentiated; other measures are not concerned."
+    )
     assert frame.loc["stable_rank", "status"] == "measured"
 
 

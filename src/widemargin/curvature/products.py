@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Literal, TypeAlias
 
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from widemargin.curvature.second_derivatives import TwiceDifferentiable
 from widemargin.errors import InvalidInputError
-from widemargin.gradients import Receive, each_part, leaf
+from widemargin.gradients import Receive, each_part, leaf, nodes_behind
 from widemargin.parameters import Normalization, ParameterGroups, ParameterSpace
 from widemargin.trained_model import Batch, TrainedModel, checked_logits
 
@@ -57,7 +59,7 @@ class CurvatureProduct:
 
     Raises:
         InvalidInputError: An unknown matrix, a loss that is not one number per example, or one whose second
-            derivative is not finite.
+            derivative is not finite or not known to torch.
         EmptyDataError: There is no training example.
         InvalidLogitsError: The network's output is no finite table of logits.
         InvalidLabelsError: Labels are out of range or not integers.
@@ -204,7 +206,8 @@ class CurvatureProduct:
         kept: list[tuple[Linear, int]] = []
         num_examples = 0
         for batch, labels in self.trained.batches("train"):
-            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):  # other kernels have no second derivative
+            # Other kernels of attention have no second derivative, and one activation has none.
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), TwiceDifferentiable():
                 if num_examples and self._bytes_per_example is None:  # a single batch is held in any case
                     self._bytes_per_example = GRAPH_OVER_FORWARD * self._forward_bytes(batch, labels) / len(labels)
                 linear = self._of_batch(*self._forward(batch, labels), list(self._leaves.values()))
@@ -225,12 +228,14 @@ class CurvatureProduct:
         return checked_logits(self.trained.logits_at({**self._leaves, **self._fixed}, batch), labels), loss
 
     def _forward_bytes(self, batch: Batch, labels: Tensor) -> int:
-        """Return how much a forward pass saves for the backward pass."""
+        """Return how much a forward pass saves for the backward pass, beside the parameters."""
+        own = {value.untyped_storage().data_ptr() for value in self._leaves.values()}
         storages: dict[int, int] = {}
 
         def pack(saved: Tensor) -> None:
             storage = saved.untyped_storage()
-            storages[storage.data_ptr()] = storage.nbytes()
+            if storage.data_ptr() not in own:
+                storages[storage.data_ptr()] = storage.nbytes()
 
         with saved_tensors_hooks(pack, lambda _: torch.empty(0)):
             logits, loss = self._forward(batch, labels)
@@ -269,6 +274,23 @@ def _hessian(logits: Tensor, loss: Callable[[Tensor], Tensor], parameters: Seque
     return _GradientGraph([loss(logits)], parameters).derivative(parameters)
 
 
+def _once_differentiable(reason: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"the network must consist of operations that can be differentiated twice, but: {reason}. Write that "
+        "operation with others that can be, or measure what needs first derivatives only."
+    )
+
+
+@contextmanager
+def _telling_what_is_once_differentiable() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if "is not implemented" not in str(error):
+            raise
+        raise _once_differentiable(str(error)) from error
+
+
 def _gauss_newton(logits: Tensor, loss: Callable[[Tensor], Tensor], parameters: Sequence[Tensor]) -> Linear:
     weights = torch.zeros_like(logits, requires_grad=True)  # Jᵀw is linear in w: its derivative is J, whatever w
     jacobian = _GradientGraph([logits], parameters, [weights]).derivative([weights])
@@ -299,7 +321,10 @@ class _GradientGraph:
     ) -> None:
         self.edges: list[tuple[GradientEdge, int]] = []
         if any(output.requires_grad for output in outputs):
-            each_part(outputs, inputs, self._note, weights=weights, create_graph=True)
+            with _telling_what_is_once_differentiable():
+                each_part(outputs, inputs, self._note, weights=weights, create_graph=True)
+        if any(node.name() == "torch::autograd::Error" for node in nodes_behind(edge.node for edge, _ in self.edges)):
+            raise _once_differentiable("a function of the network's own is marked with @once_differentiable")
 
     def derivative(self, inputs: Sequence[Tensor]) -> Linear:
         """Return the linear map from weights of the gradients to the gradients of their weighted sum."""
@@ -307,7 +332,8 @@ class _GradientGraph:
         def linear(vectors: Sequence[Tensor], receive: Receive) -> None:
             if self.edges:
                 edges, numbers = zip(*self.edges, strict=True)
-                each_part(edges, inputs, receive, weights=[vectors[each] for each in numbers], retain_graph=True)
+                with _telling_what_is_once_differentiable():
+                    each_part(edges, inputs, receive, weights=[vectors[each] for each in numbers], retain_graph=True)
 
         return linear
 

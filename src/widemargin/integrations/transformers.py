@@ -46,8 +46,8 @@ class MarginCallback(TrainerCallback):  # type: ignore[misc]  # mypy is not to n
         **kwargs: Any,
     ) -> None:
         """Start the clock."""
-        data = train_dataloader if self.train_data is None else self.train_data
-        self.monitor = MarginMonitor(data, **self.options)
+        own = self.trainer.get_train_dataloader() if train_dataloader is None else train_dataloader  # None in 4.49
+        self.monitor = MarginMonitor(own if self.train_data is None else self.train_data, **self.options)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: nn.Module, **kwargs: Any

@@ -178,7 +178,7 @@ def _measured(measure: Measure, quantities: Quantities) -> dict[str, Any]:
     except WidemarginError as error:
         return _row("not applicable", reason=str(error))
     except Exception as error:  # whatever the user's network raises when it is differentiated
-        return _row("not applicable", reason=f"{type(error).__name__}: {error}")
+        return _row("not applicable", reason=_in_words(error))
     shared = sum(quantities.seconds.values()) - before
     return _row(
         "measured",
@@ -187,6 +187,14 @@ def _measured(measure: Measure, quantities: Quantities) -> dict[str, Any]:
         caveats=found.caveats,
         per_layer=dict(found.per_layer),
         seconds=time.perf_counter() - begun - shared,
+    )
+
+
+def _in_words(error: Exception) -> str:
+    said = str(error).strip().partition("\n")[0].rstrip(".")
+    return (
+        f"the network must compute as this measure asks it to, and fails with {type(error).__name__}: {said}. Look "
+        "for operations that edit their input, or that cannot be differentiated; other measures are not concerned."
     )
 
 

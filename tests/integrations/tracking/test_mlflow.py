@@ -76,6 +76,11 @@ def test_its_own_variables_say_where_to(zoo: Zoo, tmp_path: Path, monkeypatch: p
     assert len(own.search_runs([own.get_experiment_by_name("mine").experiment_id])) == 1
 
 
+def test_a_servers_links_are_kept_from_the_output_of_commands(zoo: Zoo) -> None:
+    tracker_named("mlflow", zoo.folder)
+    assert mlflow.environment_variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get()
+
+
 def test_a_run_that_was_begun_and_never_ended_is_replaced(zoo: Zoo) -> None:
     run = finished(zoo)
     killed = tracker_named("mlflow", zoo.folder)

@@ -36,6 +36,7 @@ class MLflowTracker(Tracker):
         self._mlflow = imported("mlflow", "mlflow")
         self._entities = imported("mlflow.entities", "mlflow")
         logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # it tells of the tables that it makes
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # a link for each run of a server's
         named = os.environ.get("MLFLOW_TRACKING_URI")
         self._own_store = None if named else folder / "mlflow.db"
         self.destination = named or f"sqlite:///{self._own_store}"
