@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from measures.networks import blobs
-from widemargin import MEASURES, GapPredictor, TrainedModel, margin_distribution
+from widemargin import MEASURES, GapPredictor, TrainedModel, margin_distribution, measure_all
 from widemargin.errors import InvalidInputError, InvalidLabelsError
 from widemargin.integrations.monitor import MarginMonitor
 from widemargin.networks import MLP
@@ -114,6 +114,41 @@ def test_a_predictor_of_other_layers_says_so():
     record = MarginMonitor(DATA, predictor=predictor(10))(perceptron())
     assert "takes 10 numbers, and the signature has 20" in record.left_out["predicted_gap"]
     assert "margin/input" in record.values
+
+
+def by_measures(*names):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(40, len(names))), columns=list(names))
+    return GapPredictor("identity", "ridge").fit(table, table.sum(axis=1))
+
+
+def test_predicts_the_gap_from_measures_that_are_taken_for_it():
+    net, fitted = perceptron(), by_measures("log parameter_norm", "training_loss")
+    record = MarginMonitor(DATA, predictor=fitted, measures=["training_loss"])(net)
+    taken = measure_all(TrainedModel(net, DATA), ["parameter_norm", "training_loss"])["value"]
+    features = pd.DataFrame(
+        [[np.log(taken["parameter_norm"]), taken["training_loss"]]], columns=fitted.feature_names_in_
+    )
+    assert record.values["predicted_gap"] == pytest.approx(fitted.predict(features)[0], rel=1e-5)
+    assert record.values["training_loss"] == pytest.approx(taken["training_loss"])
+    assert not {"parameter_norm", "training_accuracy"} & record.values.keys()  # nobody asked for these
+    assert record.left_out == {}
+
+
+def test_a_predictors_measures_that_cannot_be_taken_are_told_and_count_as_the_mean():
+    fitted = by_measures("steps_to_loss", "training_loss")
+    record = MarginMonitor(DATA, predictor=fitted)(perceptron())
+    loss = measure_all(TrainedModel(perceptron(), DATA), ["training_loss"]).loc["training_loss", "value"]
+    features = pd.DataFrame([[fitted.seen_.mean[0], loss]], columns=fitted.feature_names_in_)
+    assert record.values["predicted_gap"] == pytest.approx(fitted.predict(features)[0], rel=1e-5)
+    assert record.left_out == {"steps_to_loss": "the history of the training is needed, and is not known."}
+
+
+def test_a_predictors_measures_count_for_the_budget():
+    net, monitor = perceptron(), MarginMonitor(DATA, predictor=by_measures("hessian_trace"), budget=1e-9)
+    assert monitor(net) is not None
+    assert monitor(net) is None
+    assert monitor.num_skipped == 1
 
 
 def test_a_network_that_knows_nothing_still_has_an_accuracy():
@@ -262,6 +297,7 @@ def test_a_compiled_network_is_measured_and_trains_on_the_same():
         ({"budget": 0}, "budget must be a share above 0, got 0. None sets no limit."),
         ({"measures": ["sharpness"]}, "'sharpness' must be a measure of the catalogue"),
         ({"predictor": GapPredictor()}, "must be fitted on signatures"),
+        ({"predictor": by_measures("sharpnes")}, "'sharpnes' must be a measure of the catalogue"),
     ],
 )
 def test_options_out_of_range_are_refused_at_once(options, message):

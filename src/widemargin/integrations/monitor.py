@@ -19,6 +19,7 @@ from widemargin.measures.measuring import records
 from widemargin.prediction import GapPredictor
 from widemargin.prediction.familiarity import layers_of
 from widemargin.prediction.margin_score import train_accuracy
+from widemargin.prediction.measured_ranking import gap_by_measures, measures_of
 from widemargin.processes import gathered, place
 from widemargin.trained_model import Batch, TrainedModel
 
@@ -65,7 +66,8 @@ class MarginMonitor:
         every: Measure at every such call only.
         num_examples: Size of the part that is measured on.
         budget: Largest share of the time between calls that measuring may take; None for no limit.
-        predictor: Fitted on signatures, for ``predicted_gap``. Its features should come from as many examples.
+        predictor: Fitted on signatures or on measures, for ``predicted_gap``. Its features should come from as many
+            examples; of measures, those that cannot be taken count as the mean of what it has seen.
         measures: Names in the catalogue or records of your own, such as ``"sam_sharpness"`` (2 passes) or
             ``"top_hessian_eigenvalue"`` (some 20).
         layers: As for :func:`widemargin.margin_distribution`.
@@ -109,11 +111,13 @@ class MarginMonitor:
             raise InvalidInputError(f"num_examples must be at least 2, got {num_examples}. A few hundred do well.")
         if budget is not None and not budget > 0:
             raise InvalidInputError(f"budget must be a share above 0, got {budget}. None sets no limit.")
-        if predictor is not None:
+        taken = None if predictor is None else measures_of(predictor)
+        if predictor is not None and taken is None:
             layers_of(predictor)  # raises where it takes other features
         self.train_data, self.options = train_data, options
         self.every, self.num_examples, self.budget = every, num_examples, budget
         self.predictor, self.measures, self.layers, self.seed = predictor, records(measures), layers, seed
+        self._predicts_by = records(taken or ())
         self.num_calls = self.num_skipped = 0
         self.seconds = self._between = 0.0
         self._slowest: float | None = None  # seconds that a measurement took at most
@@ -198,18 +202,19 @@ class MarginMonitor:
             except WidemarginError as reason:
                 left_out["margins"] = str(reason)
             else:
-                if self.predictor is not None:
+                if self.predictor is not None and not self._predicts_by:
                     try:
                         values["predicted_gap"] = _predicted_gap(self.predictor, signature)
                     except WidemarginError as reason:
                         left_out["predicted_gap"] = str(reason)
-            if self.measures:
-                frame = measure_all(trained, self.measures, num_sampled=self.num_examples, seed=self.seed)
-                for name, row in frame.iterrows():
-                    if row["status"] == "measured":
-                        values[str(name)] = row["value"]
-                    else:
-                        left_out[str(name)] = row["reason"]
+            wanted = {measure.name: measure for measure in (*self.measures, *self._predicts_by)}
+            if wanted:
+                frame = measure_all(trained, wanted.values(), num_sampled=self.num_examples, seed=self.seed)
+                taken = {name: float(frame["value"][name]) for name in wanted if not frame["reason"][name]}
+                left_out |= {name: str(frame["reason"][name]) for name in wanted.keys() - taken.keys()}
+                values |= {each.name: taken[each.name] for each in self.measures if each.name in taken}
+                if self.predictor is not None and self._predicts_by:
+                    values["predicted_gap"] = gap_by_measures(taken, self.predictor)
         return values, left_out
 
 

@@ -10,7 +10,7 @@ from widemargin.prediction.familiarity import NUM_NAMED
 from widemargin.prediction.gap_predictor import GapPredictor
 from widemargin.prediction.ranking import Ranking, ranked_by
 
-__all__ = ["ACCURACY", "measures_of", "rank_measured"]
+__all__ = ["ACCURACY", "gap_by_measures", "measures_of", "rank_measured"]
 
 LOG = "log "
 ACCURACY = "training_accuracy"
@@ -23,6 +23,23 @@ def measures_of(predictor: GapPredictor) -> list[str] | None:
     if not names or any("/" in name for name in names):
         return None
     return list(dict.fromkeys([*(name.removeprefix(LOG) for name in names), ACCURACY]))
+
+
+def gap_by_measures(values: Mapping[str, float], predictor: GapPredictor) -> float:
+    """Return the generalization gap that a predictor on measures expects of one network [accuracy].
+
+    Args:
+        values: By name of the measure; what is missing or infinite is taken as the mean of what was seen.
+        predictor: As :func:`widemargin.prediction.measures_predictor` fits it.
+
+    Example:
+        >>> table = pd.DataFrame({"log norm": [0.0, 1.0, 2.0, 3.0]})
+        >>> predictor = GapPredictor("identity").fit(table, [0.1, 0.2, 0.3, 0.4])
+        >>> round(gap_by_measures({"norm": math.e}, predictor), 6)
+        0.2
+    """
+    row, _ = _features(values, predictor)
+    return float(predictor.predict(pd.DataFrame([row], columns=list(predictor.feature_names_in_)))[0])
 
 
 def rank_measured(
