@@ -490,6 +490,16 @@ def test_parameters_come_back_when_a_function_call_is_cut_short():
     assert_same(before, snapshot(model))
 
 
+def test_a_forward_that_was_compiled_in_its_place_runs_eagerly():
+    model = images_network()
+    expected = margin_distribution(TrainedModel(model, images()))
+    compiled = torch.compile(model.forward, backend="eager")
+    model.forward = compiled
+    found = margin_distribution(TrainedModel(model, images()))
+    assert np.array_equal(found.distances, expected.distances)
+    assert model.forward is compiled
+
+
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
 def test_one_logit_stands_for_two(shape):
     class OneLogit(nn.Module):

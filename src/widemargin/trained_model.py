@@ -329,7 +329,10 @@ def _wrapped(model: nn.Module) -> nn.Module | None:
 def _eager(network: nn.Module) -> AbstractContextManager[object]:
     """Run compiled parts of the network uncompiled: hooks inside them would not be called otherwise."""
     is_compiled = any(
-        module._compiled_call_impl is not None or "_orig_mod" in module._modules for module in network.modules()
+        module._compiled_call_impl is not None
+        or "_orig_mod" in module._modules
+        or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")  # put there by Lightning
+        for module in network.modules()
     )
     return torch.compiler.set_stance("force_eager") if is_compiled else nullcontext()
 
