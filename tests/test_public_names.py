@@ -1,3 +1,6 @@
+import importlib
+import inspect
+import pkgutil
 import subprocess
 import sys
 
@@ -60,3 +63,22 @@ def test_margins_need_neither_estimators_nor_plots():
         "print([m for m in ('sklearn', 'plotly', 'pandas', 'matplotlib', 'torchvision') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def callables():
+    """Every public function and constructor of the package and its rooms, by name."""
+    rooms = [module.name for module in pkgutil.iter_modules(widemargin.__path__, "widemargin.") if module.ispkg]
+    for room in map(importlib.import_module, ["widemargin", *rooms, "widemargin.integrations.tracking"]):
+        for name in getattr(room, "__all__", []):
+            if inspect.isfunction(found := getattr(room, name)) or inspect.isclass(found):
+                yield f"{room.__name__}.{name}", found
+
+
+def test_whatever_takes_a_path_takes_a_plain_string_too():
+    strict = [
+        f"{name}({parameter})"
+        for name, found in callables()
+        for parameter in inspect.signature(found).parameters.values()
+        if "Path" in str(parameter.annotation) and "str" not in str(parameter.annotation)
+    ]
+    assert strict == []

@@ -319,6 +319,11 @@ ERRORS = {
         InvalidInputError,
         r"got a mapping with the keys \['x'\]",
     ),
+    "single examples": (
+        lambda: performance(TrainedModel(nn.Linear(1, 2), [{"inputs": torch.ones(1), "labels": torch.tensor(0)}])),
+        InvalidInputError,
+        r"got a single label\. Hand over a list of single examples as torch\.utils\.data\.DataLoader",
+    ),
     "unequal columns": (
         lambda: performance(TrainedModel(nn.Linear(1, 2), (torch.ones(3, 1), torch.ones(4), torch.ones(2)))),
         InvalidInputError,

@@ -432,7 +432,12 @@ def _labels(network: nn.Module, batch: Batch) -> Tensor:
     if not isinstance(found, Tensor):
         raise InvalidInputError(
             "a batch must be a tuple (inputs, labels) of tensors, or a mapping or object with an entry 'labels', got "
-            f"{got}. Wrap the loader so that it yields one of these."
+            f"{got}. Wrap the loader so that it yields one of these; a list of single examples needs a DataLoader."
+        )
+    if found.ndim == 0:
+        raise InvalidInputError(
+            "a batch must hold the labels of its examples, got a single label. Hand over a list of single examples "
+            "as torch.utils.data.DataLoader(examples, batch_size=…)."
         )
     return found
 

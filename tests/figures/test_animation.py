@@ -102,7 +102,7 @@ def test_both_regions_and_dots_move(tmp_path: Path) -> None:
 
 def test_without_regions_there_are_the_curves_alone(tmp_path: Path) -> None:
     walk, _ = perturbation_walk(trained(num_features=3), num_frames=7)
-    write_walk_animation(tmp_path / "walk.gif", walk)
+    write_walk_animation(str(tmp_path / "walk.gif"), walk)
     frames, durations = read(tmp_path / "walk.gif")
     assert frames[0].shape == (280, 800, 3)
     assert sum(durations) == 7 * 50

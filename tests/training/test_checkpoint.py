@@ -64,7 +64,7 @@ def test_a_training_may_be_stopped_as_often_as_one_likes(tmp_path):
     expected = train(whole)
     for stop_at in (4, 12, 24):
         with pytest.raises(Stopped):
-            train(network(), tmp_path / "state", stop_at)
+            train(network(), str(tmp_path / "state"), stop_at)
     assert train(resumed, tmp_path / "state") == expected
 
 

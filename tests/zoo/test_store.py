@@ -23,6 +23,16 @@ def zoo(tmp_path: Path) -> Zoo:
     return Zoo(tmp_path / "zoo")
 
 
+def test_a_run_is_named_by_a_path_or_by_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Run("zoo/runs/key") == Run(str(tmp_path / "zoo/runs/key")) == Run(tmp_path / "zoo" / "runs" / "key")
+    assert str(Run("memory://zoo/runs/key").folder) == "memory://zoo/runs/key"
+
+
+def test_checkpoints_are_kept_where_a_text_says(tmp_path: Path) -> None:
+    assert Zoo("zoo", checkpoints=str(tmp_path)).checkpoints_folder == tmp_path
+
+
 @pytest.fixture(scope="module")
 def config(small_config: MakeConfig) -> RunConfig:
     return small_config()

@@ -181,7 +181,7 @@ def test_values_of_many_kinds_are_read_as_they_were(
     assert table["hp.network.one_logit"].dtype == "boolean"
     assert table["hp.training.batch_size"].dtype == np.float64
     write_table(table, tmp_path / "table", table_format)
-    assert_frame_equal(read_table(tmp_path / "table"), table, check_exact=True)
+    assert_frame_equal(read_table(str(tmp_path / "table")), table, check_exact=True)
 
 
 def test_what_looks_like_a_number_or_like_nothing_stays_text(tmp_path: Path, table: pd.DataFrame) -> None:

@@ -78,7 +78,7 @@ def perturbation_walk(
     )
 
 
-def write_walk_animation(path: Path, walk: Walk, regions: DecisionRegions | None = None) -> None:
+def write_walk_animation(path: str | Path, walk: Walk, regions: DecisionRegions | None = None) -> None:
     """Write the walk as an animated GIF of 800 pixels width that runs for ever.
 
     A dot moves along loss, accuracy and (if the walk has it) curvature; beside them the regions of the same step.
@@ -118,6 +118,7 @@ def write_walk_animation(path: Path, walk: Walk, regions: DecisionRegions | None
     extremes = np.vstack([shown.pixels(frame) for frame in ends])
     palette = _Palette(extremes)
     images = (palette.indexed(shown.pixels(frame)) for frame in range(num_frames))
+    path = Path(path)
     temporary = path.with_name(f".partial-{secrets.token_hex(4)}-{path.name}")
     try:
         with temporary.open("wb") as file:

@@ -41,7 +41,7 @@ def fit(
     seed: int = 0,
     num_records: int = NUM_RECORDS,
     on_record: Callable[[HistoryRecord], None] | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 60.0,
 ) -> Fit:
     """Train a network in place by cross-entropy, poisoned or not, and say how it went.
@@ -99,7 +99,7 @@ def fit(
     examples = _Examples(inputs, labels, batch_size or len(inputs), augment, stream)
     records = Records(num_steps, examples.num_batches, num_networks=1, num_records=num_records)
     state = _State(network, stepper, records, examples)
-    file = None if checkpoint is None else Checkpoint(checkpoint, checkpoint_seconds)
+    file = None if checkpoint is None else Checkpoint(Path(checkpoint), checkpoint_seconds)
     settings = {
         "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "schedule": schedule,
         "batch_size": batch_size, "num_steps": num_steps, "gradient_clipping": gradient_clipping, "seed": seed,

@@ -44,11 +44,18 @@ ALONE = "all-1-1"
 """The driver of whoever does not say: all runs are its own."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Run:
-    """A finished run's folder."""
+    """A finished run's folder.
+
+    Attributes:
+        folder: Where it is, handed over as for :class:`Zoo`.
+    """
 
     folder: Path | UPath
+
+    def __init__(self, folder: str | Path | UPath) -> None:
+        object.__setattr__(self, "folder", _located(folder) if isinstance(folder, str) else folder)
 
     @property
     def config(self) -> RunConfig:
@@ -131,8 +138,11 @@ class Zoo:
     driver: str = field(compare=False)
     checkpoints: Path | None = field(compare=False)
 
-    def __init__(self, folder: str | Path | UPath, driver: str = ALONE, checkpoints: Path | None = None) -> None:
-        for name, value in (("folder", _located(folder)), ("driver", driver), ("checkpoints", checkpoints)):
+    def __init__(
+        self, folder: str | Path | UPath, driver: str = ALONE, checkpoints: str | Path | None = None
+    ) -> None:
+        local = None if checkpoints is None else Path(checkpoints)
+        for name, value in (("folder", _located(folder)), ("driver", driver), ("checkpoints", local)):
             object.__setattr__(self, name, value)
 
     @property

@@ -5,6 +5,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 import pandas as pd
+from packaging.version import Version
 
 from widemargin.data import DATASETS
 from widemargin.errors import InvalidInputError, RunError, TooFewExamplesError
@@ -21,6 +22,9 @@ TableFormat = Literal["csv", "parquet"]
 
 TEXTS = ("status", "why_left_out", "configuration", "data")
 """Columns that lead the table; they stay text, whatever they look like."""
+
+EXACT: dict[str, Any] = {} if Version(pd.__version__) >= Version("3.1") else {"float_precision": "round_trip"}
+"""How numbers are read to the last digit, as pandas does of itself since then."""
 
 RESULT_COLUMNS = (
     "train_accuracy",
@@ -75,7 +79,7 @@ def write_table(table: pd.DataFrame, out: Path | IO[str], table_format: TableFor
         table.to_parquet(out)  # type: ignore[arg-type]  # only files come here
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: str | Path) -> pd.DataFrame:
     """Return a table from a CSV or Parquet file; one that :func:`write_table` wrote comes back as it was.
 
     Args:
@@ -84,6 +88,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         InvalidInputError: No such file, or neither CSV with a header nor Parquet.
     """
+    path = Path(path)
     if not path.is_file():
         raise InvalidInputError(f"{path} must be a CSV or Parquet file, and there is no such file.")
     try:
@@ -102,14 +107,16 @@ def is_zoo_table(table: pd.DataFrame) -> bool:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     if not {"run", *TEXTS} <= set(pd.read_csv(path, nrows=0).columns):
-        return pd.read_csv(path, low_memory=False)
-    table = pd.read_csv(
+        anybodys: pd.DataFrame = pd.read_csv(path, low_memory=False, **EXACT)
+        return anybodys
+    table: pd.DataFrame = pd.read_csv(
         path,
         index_col="run",
         dtype=dict.fromkeys(("run", *TEXTS), str),
         keep_default_na=False,  # the words null and nan may be values of hyperparameters
         na_values=[""],
         low_memory=False,
+        **EXACT,
     )
     return table.fillna(dict.fromkeys(TEXTS, ""))
 

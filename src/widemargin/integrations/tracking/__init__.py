@@ -22,7 +22,7 @@ TRACKERS: Mapping[str, Callable[[Path], Tracker]] = {
 """By the name of the extra that installs what each needs."""
 
 
-def tracker_named(name: str, folder: Path) -> Tracker:
+def tracker_named(name: str, folder: str | Path) -> Tracker:
     """Return a tracker; nothing is sent or written yet.
 
     Args:
@@ -34,4 +34,4 @@ def tracker_named(name: str, folder: Path) -> Tracker:
     """
     if name not in TRACKERS:
         raise InvalidInputError(f"a tracker must be one of {', '.join(TRACKERS)}, got {name!r}.")
-    return TRACKERS[name](folder)
+    return TRACKERS[name](Path(folder))
