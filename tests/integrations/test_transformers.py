@@ -102,6 +102,12 @@ def test_what_is_skipped_is_counted(tmp_path):
     assert (callback.monitor.num_calls, callback.monitor.num_skipped) == (3, 2)
 
 
+def test_a_trainer_that_hands_over_no_loader_is_asked_for_it(tmp_path):
+    trainer, callback = trained(tmp_path, watch={}, num_epochs=1)
+    callback.on_train_begin(trainer.args, trainer.state, trainer.control)
+    assert callback.monitor.train_data.dataset is trainer.train_dataset
+
+
 def test_options_are_refused_before_the_training_begins(tmp_path):
     with pytest.raises(InvalidInputError, match="every must be at least 1, got 0"):
         trained(tmp_path, watch={"every": 0})
