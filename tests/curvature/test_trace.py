@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from curvature.known_curvature import NETWORKS, bowl, dense, rotated, trained_network
+from widemargin import parameters
 from widemargin.curvature import CurvatureProduct, hessian_diagonal, hessian_trace
 from widemargin.curvature.lanczos import KrylovSpace
 from widemargin.curvature.trace import trace_beyond
@@ -20,6 +21,14 @@ def test_small_networks_are_exact(name, matrix):
     diagonal = hessian_diagonal(trained, matrix=matrix)
     torch.testing.assert_close(diagonal.values, expected)
     assert diagonal.standard_errors is None
+
+
+def test_large_networks_are_probed_without_a_space(monkeypatch):
+    monkeypatch.setattr(parameters, "LARGE", 0)
+    trained = trained_network("mlp")
+    estimate = hessian_trace(trained, num_probes=30)
+    assert estimate.value == pytest.approx(float(dense(trained).trace()), abs=4 * estimate.standard_error)
+    assert estimate.standard_error > 0
 
 
 HARD = rotated(torch.linspace(-1, 4, 60))  # no dominant directions

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from widemargin.curvature.lanczos import KrylovSpace
 from widemargin.curvature.products import CurvatureProduct, Matrix
+from widemargin.curvature.two_vectors import sampled_trace
 from widemargin.errors import InvalidInputError
 from widemargin.parameters import Normalization
 from widemargin.results import Estimate
@@ -49,7 +50,8 @@ def hessian_trace(
     """Return the trace of the curvature of the mean training loss [loss per squared unit of a step].
 
     A third of the products finds the dominant directions, a third measures the matrix along them exactly, and random
-    probes measure the rest. Where that would take more products than there are parameters, the trace is exact.
+    probes measure the rest. Where that would take more products than there are parameters, the trace is exact. In a
+    network of more than 2²³ parameters random probes take all products, one held at a time.
 
     Args:
         trained: The network with its training data.
@@ -74,6 +76,9 @@ def hessian_trace(
     """
     with trained.borrowed(), torch.no_grad():
         product = CurvatureProduct.normalized(trained, matrix, normalization, at)
+        _check(num_probes)
+        if product.space.is_large:
+            return sampled_trace(product, num_probes=PRODUCTS_PER_PROBE * num_probes, seed=seed)
         known, samples = _diagonals(product, num_probes, seed)
     if samples is None:
         return Estimate(float(known.sum()), caveats=product.caveats)
@@ -125,6 +130,7 @@ def hessian_diagonal(
     Source: Bekas, Kokiopoulou and Saad 2007, An estimator for the diagonal of a matrix; deflated as Hutch++ is.
     """
     with trained.borrowed(), torch.no_grad():
+        _check(num_probes)
         product = CurvatureProduct(trained, matrix=matrix)
         known, samples = _diagonals(product, num_probes, seed)
     if samples is None:
@@ -139,7 +145,6 @@ def _diagonals(
 
     With P the projection on the dominant directions, H = PH + HP − PHP + (1−P)H(1−P); the last is sampled.
     """
-    _check(num_probes)
     is_free = product.is_free
     if is_free.sum() <= PRODUCTS_PER_PROBE * num_probes:
         exact = torch.zeros(len(is_free), dtype=torch.float64, device=is_free.device)
