@@ -3,8 +3,8 @@
 Takes each measure by itself, from scratch, of a multilayer perceptron in single precision on random data, then all of
 them together, and tells the peak of resident memory beyond what the process held with the network and its data, in
 copies of the network. A third of the network is in each of its largest layers, which is hard: what is made for a
-layer at a time counts, too. The peak is the kernel's own (VmHWM), set back each time; Linux only. Measures that need a
-history are left out.
+layer at a time counts, too. The peak is the kernel's own (VmHWM), set back each time; Linux only. Measures that need
+a history are left out.
 
     python benchmarks/measures_fit_into_memory.py [--measures NAME …] [--out benchmarks/results/….json]
 """
