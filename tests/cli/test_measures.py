@@ -39,7 +39,9 @@ def test_explains_a_measure(widemargin: CommandLine) -> None:
     measure = MEASURES["sam_sharpness"]
     assert code == 0
     words = " ".join(out.split())
-    assert all(text in words for text in (measure.idea, measure.misleads, measure.reference, "a sample of it"))
+    assert all(
+        text in words for text in (measure.idea, measure.misleads, measure.reference, "a sample of the training data")
+    )
 
 
 def test_tells_machines_everything(widemargin: CommandLine) -> None:

@@ -26,6 +26,8 @@ __all__ = ["cost_in_passes", "cost_in_words", "measure_all", "records", "total_c
 NUM_TIMED = 4
 """Batches that tell how long a pass takes."""
 
+DATA = "the training data"
+
 COLUMNS = ("value", "standard_error", "status", "reason", "caveats", "per_layer", "family", "unit", "sign", "seconds")
 
 
@@ -102,7 +104,7 @@ def cost_in_words(measure: Measure) -> str:
     cost = total_cost(measure)
     parts = [
         f"{value:.2g} {'pass' if value == 1 else 'passes'} over {what}"
-        for value, what in ((cost.train, "the training data"), (cost.sample, "a sample of it"))
+        for value, what in ((cost.train, DATA), (cost.sample, f"a sample of {'it' if cost.train else DATA}"))
         if value
     ]
     return " and ".join(parts) or "no pass over the data"
