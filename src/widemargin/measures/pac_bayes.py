@@ -58,6 +58,7 @@ def pac_bayes_flatness(quantities: Quantities) -> Estimate:
     Source: Jiang et al. 2019 (arXiv 1912.02178), appendix, equation 53.
 
     Example:
+        >>> import torch
         >>> from widemargin import TrainedModel
         >>> net = torch.nn.Linear(100, 1, bias=False)
         >>> _ = torch.nn.init.constant_(net.weight, 0.1)
