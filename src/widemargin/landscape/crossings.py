@@ -165,13 +165,15 @@ class _Search:
         self, steps: Float[Tensor, "directions parameters"], rays: Int[NDArray[np.intp], " some"], distances: Doubles
     ) -> Doubles:
         """Return the loss on some rays, as many at once as are evaluated at once; ray 2k + 1 goes against step k."""
-        losses = []
-        for start in range(0, len(rays), self.evaluation.points_at_once):
-            some = rays[start : start + self.evaluation.points_at_once]
-            lengths = torch.from_numpy(np.where(some % 2, -1, 1) * distances[start : start + len(some)])
-            points = steps[some // 2].mul_(lengths.to(steps).unsqueeze(1))
-            losses.append(self.evaluation.at(self.evaluation.around(points)).losses)
+        size = self.evaluation.points_at_once
+        some = (slice(start, start + size) for start in range(0, len(rays), size))
+        losses = [self._losses(steps, rays[each], distances[each]) for each in some]
         return np.concatenate(losses)
+
+    def _losses(self, steps: Tensor, rays: NDArray[np.intp], distances: Doubles) -> Doubles:
+        lengths = torch.from_numpy(np.where(rays % 2, -1, 1) * distances)
+        points = steps[rays // 2].mul_(lengths.to(steps).unsqueeze(1))
+        return self.evaluation.at(self.evaluation.around(points)).losses
 
     def start(
         self, steps: Float[Tensor, "directions parameters"], caps: Float[Doubles, " directions"], *, below: float
