@@ -37,11 +37,11 @@ def catalog_pages(measures: Iterable[Measure]) -> dict[str, str]:
     return pages | {_file(family): _family_page(family, members) for family, members in families.items()}
 
 
-def write_catalog_pages(measures: Iterable[Measure], folder: Path) -> None:
+def write_catalog_pages(measures: Iterable[Measure], folder: str | Path) -> None:
     """Write the catalogue's pages into a folder, which is made if it is not there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    Path(folder).mkdir(parents=True, exist_ok=True)
     for name, text in catalog_pages(measures).items():
-        (folder / name).write_text(text, encoding="utf-8")
+        Path(folder, name).write_text(text, encoding="utf-8")
 
 
 def _index(families: Mapping[str, list[Measure]]) -> str:
