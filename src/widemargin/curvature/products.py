@@ -288,7 +288,7 @@ def _telling_what_is_once_differentiable() -> Iterator[None]:
     except RuntimeError as error:
         if "is not implemented" not in str(error):
             raise
-        raise _once_differentiable(str(error)) from error
+        raise _once_differentiable(str(error).rstrip(".")) from error
 
 
 def _gauss_newton(logits: Tensor, loss: Callable[[Tensor], Tensor], parameters: Sequence[Tensor]) -> Linear:

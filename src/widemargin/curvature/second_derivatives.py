@@ -1,4 +1,4 @@
-"""Second derivatives where torch has none of its own."""
+"""Second derivatives where torch has none of its own, or a wrong one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,11 +12,14 @@ __all__ = ["TwiceDifferentiable"]
 
 
 class TwiceDifferentiable(TorchFunctionMode):
-    """Within it, ``hardsigmoid`` is computed by operations with a second derivative.
+    """Within it, ``hardsigmoid`` and weight normalization are computed by operations with a second derivative.
 
-    Values are the same bits, in single and double precision. It is the one activation of ``torch.nn`` that can be
-    differentiated once only. Being piecewise linear, it bends nowhere but where its pieces meet; what lies before it
-    and behind it does.
+    ``hardsigmoid`` is the one activation of ``torch.nn`` that can be differentiated once only. Being piecewise
+    linear, it bends nowhere but where its pieces meet; what lies before it and behind it does. Its values are the
+    same bits, in single and double precision.
+
+    The slopes of torch's own weight normalization take norms for constants when they are differentiated, which is
+    wrong. Its values are the same but for rounding.
 
     Example:
         >>> point = torch.tensor(1.0, requires_grad=True)
@@ -43,7 +46,12 @@ def _hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     return input.copy_(result) if inplace else result
 
 
+def _weight_norm(direction: Tensor, length: Tensor, dim: int = 0) -> Tensor:
+    return direction * (length / torch.norm_except_dim(direction, 2, dim))
+
+
 STANDS_FOR: Mapping[Callable[..., Any], Callable[..., Any]] = {
+    torch._weight_norm: _weight_norm,
     functional.hardsigmoid: _hardsigmoid,
     torch._C._nn.hardsigmoid: _hardsigmoid,
     torch._C._nn.hardsigmoid_: lambda input: _hardsigmoid(input, inplace=True),
