@@ -47,6 +47,13 @@ def test_integer_parameters_stay_out_and_precisions_come_back():
     assert [value.dtype for value in space.named(space.flat(model)).values()] == [torch.float64, torch.float16]
 
 
+def test_empty_parameters_stay_out():
+    network = nn.Linear(2, 3)
+    network.empty = nn.Parameter(torch.zeros(0, 4))
+    assert ParameterSpace.of(network).names == ("weight", "bias")
+    assert ParameterSpace.of(network).groups(torch.ones(9)).num_free == 6
+
+
 def test_every_weight_has_the_norm_of_its_filter():
     model = network()
     space = ParameterSpace.of(model)

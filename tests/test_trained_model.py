@@ -196,6 +196,12 @@ def test_refuses_torchscript():
         TrainedModel(torch.jit.script(nn.Linear(1, 2)), [])
 
 
+@pytest.mark.parametrize("layer", [nn.LazyLinear(2), nn.LazyBatchNorm1d(affine=False)])
+def test_refuses_layers_that_have_no_parameters_yet(layer):
+    with pytest.raises(InvalidInputError, match=r"all of its parameters, got lazy layers .* Send a batch through it"):
+        TrainedModel(nn.Sequential(nn.Linear(1, 3), layer), [])
+
+
 DATA_FORMS = {
     "loader": lambda x, y: DataLoader(TensorDataset(x, y), batch_size=5),
     "dataset": TensorDataset,

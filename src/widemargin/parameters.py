@@ -85,7 +85,7 @@ class ParameterGroups:
 
 @dataclass(frozen=True)
 class ParameterSpace:
-    """The floating parameters of a network in the order of ``named_parameters()``; tied ones once.
+    """The floating parameters of a network in the order of ``named_parameters()``; tied ones once, empty ones never.
 
     Attributes:
         names: Dotted names.
@@ -111,10 +111,10 @@ class ParameterSpace:
         Raises:
             InvalidInputError: The network has no floating parameters.
         """
-        named = {name: p for name, p in network.named_parameters() if p.is_floating_point()}
+        named = {name: p for name, p in network.named_parameters() if p.is_floating_point() and p.numel()}
         if not named:
             raise InvalidInputError(
-                "the network must have floating parameters to move, got none. Lazy layers need a forward pass first."
+                "the network must have floating parameters to move, got none. Hand over one with layers that learn."
             )
         return cls(tuple(named), tuple(p.shape for p in named.values()), tuple(p.dtype for p in named.values()))
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from widemargin.errors import EmptyDataError, InvalidInputError, InvalidLabelsError, InvalidLogitsError
@@ -59,7 +60,8 @@ class TrainedModel:
         batch_size: How many examples go through the network at once where the data is not batched yet.
 
     Raises:
-        InvalidInputError: The model is no ``nn.Module``, or the data can be iterated only once.
+        InvalidInputError: The model is no ``nn.Module`` with all of its parameters, or the data can be iterated only
+            once.
 
     Example:
         >>> import torch
@@ -86,6 +88,10 @@ class TrainedModel:
             raise InvalidInputError(
                 "model must be an eager torch.nn.Module, got TorchScript, inside of which no layer can be tapped. "
                 "Hand over the network that it was made from."
+            )
+        if any(is_lazy(value) for value in (*self.model.parameters(), *self.model.buffers())):
+            raise InvalidInputError(
+                "model must have all of its parameters, got lazy layers without any. Send a batch through it first."
             )
         for name in ("train_data", "test_data"):
             if isinstance(getattr(self, name), Iterator):

@@ -212,11 +212,11 @@ class Quantities:
         """The parameters as one vector."""
         return ParameterSpace.of(self.trained.network)
 
-    @quantity()
+    @quantity(uses=["space"])
     def parameters(self) -> Mapping[str, Tensor]:
         """The trained parameters."""
-        named = self.trained.network.named_parameters()
-        return {name: value.detach() for name, value in named if value.is_floating_point()}
+        named = dict(self.trained.network.named_parameters())
+        return {name: named[name].detach() for name in self.space.names}
 
     @quantity(uses=["parameters"])
     def initial_parameters(self) -> Mapping[str, Tensor]:
