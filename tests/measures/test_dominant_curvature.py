@@ -15,6 +15,7 @@ from widemargin.measures.loss_curvature import (
     top_hessian_eigenvalue,
 )
 from widemargin.measures.quantities import Quantities
+from widemargin.results import Estimate
 
 HESSIAN = rotated(torch.cat([torch.linspace(-1, 1, 80), torch.tensor([5.0, 20.0])]))
 BOTH = [
@@ -37,6 +38,16 @@ def test_few_dimensions_are_searched_completely():
     product = CurvatureProduct(bowl(rotated(torch.tensor([1.0, 2.0, 3.0]))))
     assert dominant_curvature(product, seed=0).largest.value == pytest.approx(3)
     assert product.num_products == 3
+
+
+def test_a_search_through_all_dimensions_is_complete_and_says_nothing_else():
+    trained = bowl(rotated(torch.linspace(1, 2, 30)))
+    found = dominant_curvature(CurvatureProduct(trained), seed=0)
+    with trained.borrowed(), torch.no_grad():
+        trace = found.estimate_trace()
+    assert found.largest == Estimate(found.largest.value)  # no error, no caveat
+    assert (found.largest.value, trace) == (pytest.approx(2), Estimate(trace.value))
+    assert trace.value == pytest.approx(45)
 
 
 @pytest.mark.parametrize(("top", "trace"), BOTH)

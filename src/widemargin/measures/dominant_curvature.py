@@ -7,7 +7,7 @@ from functools import partial
 import torch
 
 from widemargin.curvature import CurvatureProduct, Eigenvalues
-from widemargin.curvature.lanczos import KrylovSpace
+from widemargin.curvature.lanczos import SMALL, KrylovSpace
 from widemargin.curvature.trace import trace_beyond
 from widemargin.curvature.two_vectors import sampled_trace, top_eigenvalue_in_two_vectors
 from widemargin.results import Estimate
@@ -64,7 +64,9 @@ def dominant_curvature(product: CurvatureProduct, *, seed: int) -> DominantCurva
             trace = partial(sampled_trace, product, num_probes=NUM_PROBES_ALONE, seed=seed)
             return DominantCurvature(product, largest, trace)
         generator = torch.Generator().manual_seed(seed)
-        krylov = KrylovSpace(product, min(int(product.is_free.sum()), MAX_PRODUCTS), generator)
-        found = Eigenvalues.of(krylov, num=1, tolerance=TOLERANCE, max_products=MAX_PRODUCTS)
+        num_free = int(product.is_free.sum())
+        max_products = num_free if num_free <= SMALL else MAX_PRODUCTS
+        krylov = KrylovSpace(product, max_products, generator)
+        found = Eigenvalues.of(krylov, num=1, tolerance=TOLERANCE, max_products=max_products)
         largest = Estimate(float(found.values[0]), caveats=found.caveats)
         return DominantCurvature(product, largest, partial(trace_beyond, krylov, num_probes=NUM_PROBES))
