@@ -1,5 +1,6 @@
 """Measures of size and norms against loops over layers with numpy."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -120,3 +121,15 @@ def test_initial_parameters_must_be_complete() -> None:
     trained = replace(perceptron(), initial_parameters={"head.weight": perceptron().network.head.weight})
     with pytest.raises(InvalidInputError, match=r"must hold .* of shape .*, got no such entry\. Hand over"):
         MEASURES["distance_from_initialization"](trained)
+
+
+@pytest.mark.parametrize("name", ["log_spectral_complexity", "spectral_distance_from_initialization"])
+def test_weights_in_half_precision_are_computed_with_as_they_are(name: str) -> None:
+    trained = perceptron()
+    assert trained.initial_parameters is not None
+    half = copy.deepcopy(trained.network).bfloat16()
+    start = {key: value.bfloat16() for key, value in trained.initial_parameters.items()}
+    found = MEASURES[name](replace(trained, model=half, initial_parameters=start)).value
+    single = {key: value.float() for key, value in start.items()}
+    expected = MEASURES[name](replace(trained, model=copy.deepcopy(half).float(), initial_parameters=single)).value
+    assert found == pytest.approx(expected, rel=1e-9)

@@ -40,7 +40,7 @@ class LinearMap:
 
     @property
     def weight(self) -> Float[Tensor, "outputs inputs"]:
-        """Its matrix, in the network's precision; the reshaped kernel of a convolution."""
+        """Its matrix, in single precision at least; the reshaped kernel of a convolution."""
         if isinstance(self.module, NORMS):
             return torch.diag(_scale(self.module))
         return self._scaled(cast(Tensor, self.module.weight).detach())
@@ -54,7 +54,7 @@ class LinearMap:
         return self._scaled(self.initial)
 
     def _scaled(self, weight: Tensor) -> Tensor:
-        matrix = weight.flatten(1)
+        matrix = weight.flatten(1).to(torch.promote_types(weight.dtype, torch.float32))
         return matrix if self.scale is None else self.scale.unsqueeze(1) * matrix
 
 
@@ -123,7 +123,7 @@ def initial_value(initial: Mapping[str, Tensor], name: str, like: Tensor) -> Ten
             f"initial_parameters must hold {name} of shape {list(like.shape)}, got {got}. Hand over a copy of this "
             "very network's state_dict() from before training."
         )
-    return initial[name].to(like)
+    return initial[name].detach().to(like)
 
 
 def where_it_convolves(network: nn.Module, caveat: str) -> tuple[str, ...]:
