@@ -87,7 +87,7 @@ def sampled_trace(product: CurvatureProduct, *, num_probes: int, seed: int) -> E
         views = list(product.space.views(vector).values())
 
         def add(tensor: int, part: Tensor, index: int = index, views: list[Tensor] = views) -> None:
-            samples[index] += float((part * views[tensor]).sum(dtype=torch.float64))
+            samples[index] += float((part.to_dense() * views[tensor]).sum(dtype=torch.float64))
 
         product.each_part(vector, add)
     check_finite(float(samples.sum()))
@@ -125,8 +125,8 @@ def _add_product(product: CurvatureProduct, vector: Tensor, total: Tensor) -> No
     lengths = [total.new_ones(1, 1)] * len(views) if product.groups is None else product.groups.lengths
 
     def add(tensor: int, part: Tensor) -> None:
-        of_rows = lengths[tensor].square().view(-1, *[1] * (part.ndim - 1))
-        views[tensor].addcmul_(part, of_rows, value=1 / product.num_examples)
+        of_rows = lengths[tensor].square().view([-1, *[1] * part.ndim][: part.ndim])  # parameters may be numbers
+        views[tensor].addcmul_(part.to_dense(), of_rows, value=1 / product.num_examples)
 
     product.each_part(vector, add)
 
