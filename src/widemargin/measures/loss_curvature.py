@@ -20,7 +20,8 @@ __all__ = [
 def top_hessian_eigenvalue(quantities: Quantities) -> Estimate:
     """Return the largest eigenvalue of the Hessian of the mean loss on the sample [loss / squared unit].
 
-    Within a twentieth, in fact far closer, or after 15 products with what was found by then and a caveat.
+    Within a twentieth of an eigenvalue, in fact far closer, or after 15 products with what was found by then and a
+    caveat. It is the largest nearly always; where the next one is close, it may be that.
 
     Raises:
         InvalidInputError: The loss has no finite second derivative.
