@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ Batch: TypeAlias = Any
 """A tuple or list ``(inputs, labels)`` or ``(inputs, more inputs, labels)``; or a mapping or object with ``labels``,
 ``label`` or ``y``. In a longer tuple the labels are the first entry that is one integer an example, behind as many
 inputs as the network cannot do without."""
+
+T = TypeVar("T")
 
 LABEL_KEYS = ("labels", "label", "y")
 
@@ -179,9 +181,19 @@ class TrainedModel:
                 ``named_buffers()``; those not named stay the network's own.
             batch: One batch as :meth:`batches` yields it.
         """
+        return self.with_parameters(parameters, lambda: self.logits(batch))
+
+    def with_parameters(self, parameters: Mapping[str, Tensor], function: Callable[[], T]) -> T:
+        """Return what a function returns while the network has other parameters in place of its own.
+
+        Gradients belong in it, too: layers under ``torch.utils.checkpoint`` are computed again on the way back.
+
+        Args:
+            parameters: As for :meth:`logits_at`.
+            function: Called once.
+        """
         inner = {f"network.{name}": value for name, value in parameters.items()}
-        logits: Tensor = functional_call(_Functional(self), inner, (batch,))
-        return logits
+        return cast(T, functional_call(_Functional(self.network), inner, (function,)))
 
     def losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of each example.
@@ -250,15 +262,14 @@ class TrainedModel:
 
 
 class _Functional(nn.Module):
-    """The network's way from a batch to logits as a module, so that its parameters can be exchanged by name."""
+    """A function that uses a network as a module, so that the network's parameters can be exchanged by name."""
 
-    def __init__(self, trained: TrainedModel) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.network = trained.network
-        self.trained = trained
+        self.network = network
 
-    def forward(self, batch: Batch) -> Tensor:
-        return self.trained.logits(batch)
+    def forward(self, function: Callable[[], T]) -> T:
+        return function()
 
 
 def two_logits(logits: Tensor) -> Tensor:

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
-from curvature.known_curvature import NETWORKS, bowl, dense, rotated, trained_network
+from curvature.known_curvature import NETWORKS, Attention, bowl, dense, rotated, trained_network
 from widemargin import TrainedModel
 from widemargin.curvature import (
     CurvatureProduct,
@@ -16,6 +17,7 @@ from widemargin.curvature import (
     top_eigenvalues,
 )
 from widemargin.errors import InvalidInputError, InvalidLogitsError
+from widemargin.measures.ascent import slope
 
 
 def whole(trained: TrainedModel, **options) -> torch.Tensor:
@@ -178,6 +180,27 @@ def test_differentiates_elsewhere():
     found = whole(trained, at=at)
     torch.testing.assert_close(found, dense(trained, at=at), rtol=1e-9, atol=1e-12)
     assert (found - whole(trained)).abs().max() > 1e-3
+
+
+class Recomputed(Attention):
+    """Activations are computed again on the way back."""
+
+    def forward(self, x):
+        return checkpoint(super().forward, x, use_reentrant=False)
+
+
+@pytest.mark.parametrize("is_frozen", [False, True])
+def test_layers_that_are_computed_again_are_so_at_the_same_point(is_frozen):
+    data = torch.randn(13, 6, 4, dtype=torch.float64), torch.arange(13) % 3
+    point = {name: torch.randn_like(value) for name, value in Attention().double().named_parameters()}
+    images, slopes = [], []
+    for kind in (Attention, Recomputed):
+        trained = TrainedModel(kind().double().requires_grad_(not is_frozen), data, batch_size=5)
+        with trained.borrowed():
+            images.append(CurvatureProduct(trained, at=point)(torch.ones(75, dtype=torch.float64)))
+            slopes.append(slope(trained, point).gradient)
+    torch.testing.assert_close(images[1], images[0])
+    torch.testing.assert_close(slopes[1], slopes[0])
 
 
 def test_frozen_parameters_are_differentiated_too():

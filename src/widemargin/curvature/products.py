@@ -4,8 +4,8 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
-from typing import Literal, TypeAlias
+from functools import cached_property, partial
+from typing import Literal, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -33,6 +33,7 @@ KEPT_BYTES = 2**30
 GRAPH_OVER_FORWARD = 3
 """Memory of forward and first backward pass together in units of what the forward pass saves: measured 2 to 3."""
 
+T = TypeVar("T")
 Linear: TypeAlias = Callable[[Sequence[Tensor], Receive], None]
 """Takes the tensors of a vector and hands on the parts of the product."""
 
@@ -206,11 +207,10 @@ class CurvatureProduct:
         kept: list[tuple[Linear, int]] = []
         num_examples = 0
         for batch, labels in self.trained.batches("train"):
-            # Other kernels of attention have no second derivative, and one activation has none.
-            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), TwiceDifferentiable():
-                if num_examples and self._bytes_per_example is None:  # a single batch is held in any case
-                    self._bytes_per_example = GRAPH_OVER_FORWARD * self._forward_bytes(batch, labels) / len(labels)
-                linear = self._of_batch(*self._forward(batch, labels), list(self._leaves.values()))
+            if num_examples and self._bytes_per_example is None:  # a single batch is held in any case
+                forward_bytes = self._computed(partial(self._forward_bytes, batch, labels))
+                self._bytes_per_example = GRAPH_OVER_FORWARD * forward_bytes / len(labels)
+            linear = self._computed(partial(self._linear_map, batch, labels))
             num_examples += len(labels)
             if num_examples * (self._bytes_per_example or 0) <= KEPT_BYTES:
                 kept.append((linear, len(labels)))
@@ -219,14 +219,26 @@ class CurvatureProduct:
             yield linear, len(labels)
         self._kept += kept
 
+    def _computed(self, function: Callable[[], T]) -> T:
+        """Call a function that computes with the network, or goes back through it, at the point of this product."""
+        # Other kernels of attention have no second derivative, nor have some operations.
+        with sdpa_kernel(SDPBackend.MATH), TwiceDifferentiable():
+            return self.trained.with_parameters({**self._leaves, **self._fixed}, function)
+
+    @torch.enable_grad()
+    def _linear_map(self, batch: Batch, labels: Tensor) -> Linear:
+        linear = self._of_batch(*self._forward(batch, labels), list(self._leaves.values()))
+        return lambda vectors, receive: self._computed(partial(linear, vectors, receive))
+
     def _forward(self, batch: Batch, labels: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """Return the logits of a batch, and its summed loss as a function of them."""
 
         def loss(logits: Tensor) -> Tensor:
             return self.trained.losses(logits, labels).sum()
 
-        return checked_logits(self.trained.logits_at({**self._leaves, **self._fixed}, batch), labels), loss
+        return checked_logits(self.trained.logits(batch), labels), loss
 
+    @torch.enable_grad()
     def _forward_bytes(self, batch: Batch, labels: Tensor) -> int:
         """Return how much a forward pass saves for the backward pass, beside the parameters."""
         own = {value.untyped_storage().data_ptr() for value in self._leaves.values()}

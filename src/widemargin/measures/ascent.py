@@ -13,7 +13,7 @@ from torch import Tensor
 from widemargin.errors import InvalidInputError, MeasureNotApplicableError
 from widemargin.gradients import each_part, leaf
 from widemargin.parameters import ParameterSpace, Unit, squared_norm
-from widemargin.trained_model import TrainedModel, checked_logits
+from widemargin.trained_model import Batch, TrainedModel, checked_logits
 
 __all__ = ["BallNorm", "Slope", "ascent", "slope"]
 
@@ -50,14 +50,17 @@ def slope(trained: TrainedModel, at: Mapping[str, Tensor] | None = None) -> Slop
     leaves = {name: leaf(point[name]) for name in space.names}
     gradient = torch.zeros(space.num_parameters, dtype=space.sum_dtype, device=trained.device)
     views = list(space.views(gradient).values())
-    loss, num_examples = 0.0, 0
-    for batch, labels in trained.batches("train"):
+
+    def add(batch: Batch, labels: Tensor) -> float:
         with torch.enable_grad():
-            logits = checked_logits(trained.logits_at(leaves, batch), labels)
-            total = trained.losses(logits, labels).double().sum()
+            total = trained.losses(checked_logits(trained.logits(batch), labels), labels).double().sum()
         if total.requires_grad:
             each_part([total], list(leaves.values()), lambda index, part: views[index].add_(part))
-        loss += total.item()
+        return total.item()
+
+    loss, num_examples = 0.0, 0
+    for batch, labels in trained.batches("train"):
+        loss += trained.with_parameters(leaves, partial(add, batch, labels))
         num_examples += len(labels)
     _check_finite(loss, float(torch.linalg.vector_norm(gradient, ord=math.inf)))
     return Slope(loss / num_examples, gradient.div_(num_examples))
