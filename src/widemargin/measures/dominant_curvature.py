@@ -38,8 +38,8 @@ class DominantCurvature:
 def dominant_curvature(product: CurvatureProduct, *, seed: int) -> DominantCurvature:
     """Return the largest eigenvalue within a twentieth, or what was found after 15 products, with a caveat.
 
-    Where the next one is close, it may be taken for the largest: in 5 of 100 searches in small networks what was found
-    is more than a twentieth below. A search of ``TOLERANCE`` .01 takes 6 products in place of 5, and 1 of 100 is.
+    Where the next one is close, it may be taken for the largest: in 5 of 100 searches in small networks what was
+    found is more than a twentieth below. With a ``TOLERANCE`` of .01 in 1 of 100, for 6 products in place of 5.
 
     The trace of a network that is not large takes its part in the space that the eigenvalue was found in from there.
 
