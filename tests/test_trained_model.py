@@ -527,3 +527,20 @@ def test_cross_entropy_takes_labels_of_bytes(num_classes):
     data = (torch.zeros(6, 1), labels)
     found = TrainedModel(nn.Linear(1, 1), data).losses(logits, labels.byte())
     torch.testing.assert_close(found, nn.functional.cross_entropy(logits, labels, reduction="none"))
+
+
+class TakesY(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(2, 3)
+
+    def forward(self, x, y):
+        return self.inner(x + y)
+
+
+def test_an_input_named_as_labels_may_be_stays_an_input_beside_labels():
+    x, y, labels = torch.randn(4, 2), torch.randn(4, 2), torch.arange(4) % 3
+    trained = TrainedModel(TakesY(), [{"x": x, "y": y, "labels": labels}])
+    ((batch, found),) = trained.batches()
+    assert torch.equal(found, labels)
+    torch.testing.assert_close(trained.logits(batch), trained.network(x, y))

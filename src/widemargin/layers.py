@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from widemargin.batches import Batch
 from widemargin.errors import LayerNotFoundError
-from widemargin.trained_model import Batch, TrainedModel, checked_logits
+from widemargin.trained_model import TrainedModel, checked_logits
 
 __all__ = ["INPUT", "LayerChoice", "choose_layers", "network_input", "tapped"]
 

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from widemargin.batches import Batch
 from widemargin.curvature.second_derivatives import TwiceDifferentiable
 from widemargin.errors import InvalidInputError
 from widemargin.gradients import Receive, each_part, leaf, nodes_behind
 from widemargin.parameters import Normalization, ParameterGroups, ParameterSpace
-from widemargin.trained_model import Batch, TrainedModel, checked_logits
+from widemargin.trained_model import TrainedModel, checked_logits
 
 __all__ = ["CurvatureProduct", "Matrix", "check_finite"]
 

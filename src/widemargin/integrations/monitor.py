@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from widemargin.batches import Batch
 from widemargin.errors import InvalidInputError, InvalidLogitsError, WidemarginError
 from widemargin.integrations.subset import drawn_batches
 from widemargin.margins import margin_distribution
@@ -21,7 +22,7 @@ from widemargin.prediction.familiarity import layers_of
 from widemargin.prediction.margin_score import train_accuracy
 from widemargin.prediction.measured_ranking import gap_by_measures, measures_of
 from widemargin.processes import gathered, place
-from widemargin.trained_model import Batch, TrainedModel
+from widemargin.trained_model import TrainedModel
 
 __all__ = ["MarginMonitor", "MonitorRecord"]
 

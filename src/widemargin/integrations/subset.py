@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, TensorDataset, default_collate
 
+from widemargin.batches import Batch
 from widemargin.measures.sample import rows, sampled
-from widemargin.trained_model import Batch, TrainedModel
+from widemargin.trained_model import TrainedModel
 
 __all__ = ["drawn_batches"]
 

@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from widemargin.batches import Batch, label_key
 from widemargin.errors import InvalidInputError
 from widemargin.landscape.grid import Extent, extent_around, grid_over
 from widemargin.margins import output_margins
 from widemargin.parameters import ParameterSpace
-from widemargin.trained_model import LABEL_KEYS, Batch, TrainedModel, checked_logits
+from widemargin.trained_model import TrainedModel, checked_logits
 
 __all__ = ["DecisionRegions", "decision_regions"]
 
@@ -152,7 +153,7 @@ def _with_inputs(batch: Batch, inputs: Tensor) -> Batch:
 def _input_key(batch: Batch) -> Any:
     if not isinstance(batch, Mapping):
         return 0
-    keys = [key for key in batch if key not in LABEL_KEYS]
+    keys = [key for key in batch if key != label_key(batch)]
     if len(keys) != 1:
         raise InvalidInputError(
             f"decision regions take batches with one entry beside the labels, got {sorted(map(str, keys))}. Hand "

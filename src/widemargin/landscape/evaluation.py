@@ -15,12 +15,12 @@ from torch.func import vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from widemargin.batches import Batch
 from widemargin.errors import InvalidInputError, WidemarginError
 from widemargin.margins import output_margins
 from widemargin.networks import has_stacked_forward, stacked_logits
 from widemargin.parameters import ParameterSpace
 from widemargin.trained_model import (
-    Batch,
     TrainedModel,
     checked_logits,
     cross_entropy_per_example,

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from widemargin.batches import Batch
 from widemargin.errors import InvalidInputError, MeasureNotApplicableError
 from widemargin.gradients import each_part, leaf
 from widemargin.parameters import ParameterSpace, Unit, squared_norm
-from widemargin.trained_model import Batch, TrainedModel, checked_logits
+from widemargin.trained_model import TrainedModel, checked_logits
 
 __all__ = ["BallNorm", "Slope", "ascent", "slope"]
 

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from widemargin.batches import Batch
 from widemargin.errors import MeasureNotApplicableError
 from widemargin.measures.ascent import slope
 from widemargin.measures.sample import rows
 from widemargin.parameters import squared_norm
-from widemargin.trained_model import Batch, TrainedModel
+from widemargin.trained_model import TrainedModel
 
 __all__ = ["GradientNoise", "gradient_noise"]
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from widemargin.trained_model import Batch, TrainedModel
+from widemargin.batches import Batch
+from widemargin.trained_model import TrainedModel
 
 __all__ = ["rows", "sampled"]
 
