@@ -10,7 +10,7 @@ demo: .venv/core
 	$(BIN)/widemargin demo --out demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: .venv/dev
 	$(BIN)/ruff format --check .
@@ -19,7 +19,8 @@ lint: .venv/dev
 	$(BIN)/lint-imports
 
 # Small networks: threads that wait for each other cost more than they give, six times as much where cores are busy.
-docs integration: export OMP_NUM_THREADS = 1
+test docs integration: export OMP_NUM_THREADS = 1
+
 docs: .venv/docs
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs build/docs
 	$(BIN)/sphinx-build --fail-on-warning --quiet -b linkcheck docs build/links

@@ -29,7 +29,7 @@ def said(script: Path, folder: Path, *options: str) -> str:
         env=os.environ | QUIET | {"TMPDIR": str(folder.parent)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
