@@ -544,3 +544,11 @@ def test_an_input_named_as_labels_may_be_stays_an_input_beside_labels():
     ((batch, found),) = trained.batches()
     assert torch.equal(found, labels)
     torch.testing.assert_close(trained.logits(batch), trained.network(x, y))
+
+
+def test_what_the_network_does_not_take_is_named_with_all_its_inputs():
+    network = nn.Linear(2, 3)
+    batch = {"x": torch.ones(4, 2), "y": torch.ones(4, 2), "labels": torch.arange(4) % 3}
+    network.forward = lambda: None  # takes nothing
+    with pytest.raises(InvalidInputError, match=r"beside its labels \(x, y\)"):
+        TrainedModel(network, [batch]).logits(batch)

@@ -160,5 +160,5 @@ def arguments(network: nn.Module, batch: Batch) -> tuple[Sequence[Any], Mapping[
 def contents(batch: Batch) -> str:
     """Return what a batch holds beside its labels, in words."""
     if isinstance(batch, Mapping):
-        return ", ".join(str(key) for key in batch if key not in LABEL_KEYS)
+        return ", ".join(str(key) for key in batch if key != label_key(batch))
     return f"{len(batch) - 1} of {len(batch)} entries"

@@ -33,8 +33,8 @@ def each_part(
 ) -> None:
     """Hand the gradient of Σ outputs · weights in each input to a function, in parts that add up to it.
 
-    Inputs of more than 32 MiB have a part for each place they are used in, and no two are held at once; others come
-    as a whole. Inputs that no output depends on are left out.
+    Inputs of more than 32 MiB together have a part for each place they are used in, and no two are held at once;
+    others come as a whole. Inputs that no output depends on are left out.
 
     Args:
         outputs: Tensors that were computed from the inputs, or the places in the graph that they came from.

@@ -22,7 +22,7 @@ Unit: TypeAlias = Callable[[Tensor], Tensor]
 """From parameters to what a step of 1 is in each of them, number by number."""
 
 LARGE = 2**23
-"""Networks of more parameters are measured within three copies of them, in their own precision."""
+"""Of networks with more parameters only a few copies are held at once, in their own precision."""
 
 NUMBERS_AT_ONCE = 2**20
 """So many numbers are taken at once where a whole copy of them would be too much."""
@@ -162,7 +162,7 @@ class ParameterSpace:
     def pieces(
         self, tensors: Mapping[str, Tensor], *flat: Shaped[Tensor, " parameters"]
     ) -> Iterator[tuple[Tensor, ...]]:
-        """Yield matching pieces of tensors by name and of flat vectors, views of a few million numbers each.
+        """Yield matching pieces of tensors by name and of flat vectors, views of a million numbers each at most.
 
         Args:
             tensors: One for each name of the space, of its shape.
@@ -216,6 +216,6 @@ class ParameterSpace:
 
 
 def squared_norm(values: Tensor) -> float:
-    """Return the sum of all squares, in double precision, a few million numbers at a time."""
+    """Return the sum of all squares, in double precision, a million numbers at a time."""
     pieces = torch.split(values.flatten(), NUMBERS_AT_ONCE)
     return sum((piece.double().square().sum().item() for piece in pieces), start=0.0)

@@ -103,7 +103,7 @@ def _empty(product: CurvatureProduct) -> Float[Tensor, " parameters"]:
 
 
 def _rows(product: CurvatureProduct, vector: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pieces of a vector, views of some millions of numbers, with the units of their rows."""
+    """Yield pieces of a vector, views of about a million numbers, with the units of their rows."""
     if product.groups is None:
         for piece in torch.split(vector, NUMBERS_AT_ONCE):
             yield piece.unsqueeze(0), piece.new_ones(1, 1)

@@ -69,7 +69,7 @@ def _blocks(
 def operator_norm(linear: LinearMap) -> float:
     """Return the largest singular value of a linear map; of a convolution, as a circular operator on its inputs."""
     module = linear.module
-    if not isinstance(module, CONVOLUTIONS) or _covers_its_input(module, linear.input_size):
+    if not isinstance(module, CONVOLUTIONS) or _is_its_matrix(linear):
         return spectral_norm(linear.weight)
     sizes = [step * math.ceil(size / step) for size, step in zip(linear.input_size, module.stride, strict=True)]
     norms = []
@@ -80,8 +80,11 @@ def operator_norm(linear: LinearMap) -> float:
     return max(norms)
 
 
-def _covers_its_input(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, input_size: Sequence[int]) -> bool:
-    """Return whether each output sees each input once at most, so that the reshaped kernel is the operator."""
+def _is_its_matrix(linear: LinearMap) -> bool:
+    """Return whether each output sees each input once at most, so that the matrix is the operator."""
+    module, input_size = linear.module, linear.input_size
+    if not isinstance(module, CONVOLUTIONS):
+        return True
     is_whole = tuple(module.kernel_size) == tuple(input_size) and not any(_padding(module))
     return is_whole or math.prod(module.kernel_size) == 1
 
@@ -93,7 +96,7 @@ def _padding(module: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> Sequence[int]:
 def _log_operator_product(quantities: Quantities) -> Estimate:
     known = {name: float(values[0]) for name, values in quantities.singular_values.items()}
     squared = {
-        each.name: (operator_norm(each) if isinstance(each.module, CONVOLUTIONS) else known[each.name]) ** 2
+        each.name: (known[each.name] if _is_its_matrix(each) else operator_norm(each)) ** 2
         for each in quantities.linear_maps
     }
     return log_product(squared, *where_it_convolves(quantities.trained.network, CAVEAT))

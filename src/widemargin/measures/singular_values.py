@@ -13,8 +13,9 @@ def singular_values(matrix: Float[Tensor, "outputs inputs"]) -> Float[Tensor, " 
     """Return all singular values, descending, in double precision.
 
     They are the roots of the eigenvalues of the smaller of M Mᵀ and MᵀM, which is summed up from parts of the
-    matrix: beside the matrix itself nothing larger is held. What is within the rounding of those eigenvalues, a
-    singular value of less than about 10⁻⁷ of the largest, is 0; single precision holds no more of a matrix.
+    matrix: beside the matrix itself only that one and a copy of it are held, in double precision. What is within the
+    rounding of those eigenvalues, a singular value of less than about 10⁻⁷ of the largest, is 0; single precision
+    holds no more of a matrix.
 
     Example:
         >>> singular_values(torch.tensor([[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]]))
